@@ -1,0 +1,58 @@
+//! Every bound on what the network may carry. A channel may set lower ones, never higher ones.
+
+/// Bytes of one ordered envelope.
+pub const ENVELOPE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one block as a channel may configure it, header and signatures included.
+pub const BLOCK_BYTES_MAX: usize = 8 << 20;
+/// Envelopes in one block.
+pub const BLOCK_TRANSACTIONS_MAX: usize = 10_000;
+/// Bytes of one gRPC message: a full block and its frame always fit.
+pub const MESSAGE_BYTES_MAX: usize = BLOCK_BYTES_MAX + (1 << 20);
+/// Bytes of one contract package as it is installed.
+pub const PACKAGE_BYTES_MAX: usize = 8 << 20;
+/// Bytes of all side items that travel beside one proposal.
+pub const SIDE_BYTES_MAX: usize = 4 << 20;
+/// Side items beside one proposal.
+pub const SIDE_ITEMS_MAX: usize = 64;
+/// Bytes of the random salt of a side item.
+pub const SALT_BYTES: usize = 16;
+/// Bytes of a nonce.
+pub const NONCE_BYTES: usize = 24;
+/// Bytes of an Ed25519 signature.
+pub const SIGNATURE_BYTES: usize = 64;
+/// Arguments of one proposal.
+pub const ARGUMENTS_MAX: usize = 32;
+/// Bytes of all arguments of one proposal together.
+pub const ARGUMENT_BYTES_MAX: usize = 512 << 10;
+/// Endorsements of one transaction.
+pub const ENDORSEMENTS_MAX: usize = 64;
+/// Bytes of a state key.
+pub const KEY_BYTES_MAX: usize = 1024;
+/// Bytes of a state value.
+pub const VALUE_BYTES_MAX: usize = 256 << 10;
+/// Reads, writes or ranges of one transaction, each.
+pub const RWSET_ENTRIES_MAX: usize = 10_000;
+/// Events of one transaction.
+pub const EVENTS_MAX: usize = 16;
+/// Bytes of an event's name.
+pub const EVENT_NAME_BYTES_MAX: usize = 64;
+/// Bytes of an event's payload.
+pub const EVENT_BYTES_MAX: usize = 16 << 10;
+/// Bytes of the names of channels, organizations, contracts and functions.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Bytes of a certificate.
+pub const CERTIFICATE_BYTES_MAX: usize = 8 << 10;
+/// Bytes of a policy's text.
+pub const POLICY_BYTES_MAX: usize = 4096;
+/// Levels of nesting of a policy.
+pub const POLICY_DEPTH_MAX: usize = 8;
+/// Principals named by one policy.
+pub const POLICY_PRINCIPALS_MAX: usize = 128;
+/// Organizations of one channel.
+pub const ORGANIZATIONS_MAX: usize = 256;
+/// Orderers of one channel.
+pub const ORDERERS_MAX: usize = 64;
+/// Contracts of one channel.
+pub const CONTRACTS_MAX: usize = 256;
+/// The widest transaction window that a channel may set: one hour.
+pub const WINDOW_MS_MAX: u64 = 3_600_000;

@@ -1,0 +1,48 @@
+//! Every limit of this crate, by name. What a format fixes is here too, so that the sizes of one
+//! record can be read off one page.
+
+/// Plaintext bytes in every chunk but the last. With its tag a full chunk is exactly one 256 KiB
+/// block of IPFS.
+pub const CHUNK_PLAINTEXT_BYTES: u32 = 262_128;
+
+/// Bytes that sealing adds to a chunk: the Poly1305 tag.
+pub const CHUNK_TAG_BYTES: u32 = 16;
+
+/// The longest sealed chunk. Encryption and decryption hold one buffer of this size, whatever the
+/// size of the record.
+pub const CHUNK_SEALED_BYTES_MAX: u32 = CHUNK_PLAINTEXT_BYTES + CHUNK_TAG_BYTES;
+
+/// The shortest padded plaintext stream. Padmé alone hides little about very short documents (a
+/// positive and a negative result may differ in length), so all of them are made equally long.
+pub const PADDED_BYTES_MIN: u64 = 4096;
+
+/// The longest padded plaintext stream, 1 TiB: far more than a whole genome, and far from the
+/// 2³² chunks at which the counter of STREAM would end.
+pub const PADDED_BYTES_MAX: u64 = 1 << 40;
+
+/// The longest encrypted metadata.
+pub const METADATA_BYTES_MAX: u32 = 4096;
+
+/// The longest media type.
+pub const MEDIA_TYPE_BYTES_MAX: usize = 255;
+
+/// The longest name of a document format.
+pub const FORMAT_BYTES_MAX: usize = 255;
+
+/// The longest file name, as in the file systems it comes from.
+pub const FILE_NAME_BYTES_MAX: usize = 255;
+
+/// The longest padded stream that is decrypted into memory as a whole.
+pub const DOCUMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The longest identifier of a channel, record, patient, author or recipient.
+pub const IDENTIFIER_BYTES_MAX: usize = 256;
+
+/// The most wraps in one list.
+pub const WRAPS_MAX: usize = 64;
+
+/// The longest encoded list of wraps.
+pub const WRAP_LIST_BYTES_MAX: usize = 3 + WRAPS_MAX * (2 + IDENTIFIER_BYTES_MAX + 32 + 1168);
+
+/// The most pages of one list that are asked for.
+pub const PAGES_MAX: usize = 10_000;
