@@ -1,0 +1,270 @@
+//! Reading a ledger, live or at one height.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use stela_protocol::{BlockNumber, ContractName, Fingerprint, Hash32, TransactionId};
+
+use super::records::{
+    CertificateRecord, Head, HistoryEntry, MissingSide, SideRecord, StoredBlock, TransactionRecord,
+    VersionedValue,
+};
+use crate::error::StoreError;
+use crate::kv::{Direction, Family, KvRead};
+use crate::layout;
+
+/// What can be read of a ledger. On a [`PeerLedger`](crate::PeerLedger) each call sees the newest
+/// commit, on a [`StateSnapshot`] all calls see one and the same.
+pub trait LedgerRead {
+    /// Where the data is read from.
+    fn reader(&self) -> &dyn KvRead;
+
+    /// A block and the verdicts on it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read or is damaged; so for all of these calls.
+    fn block(&self, number: BlockNumber) -> Result<Option<StoredBlock>, StoreError> {
+        let key = layout::number_key(number);
+        let block = self.reader().get(layout::BLOCKS, &key)?;
+        let codes = self.reader().get(layout::CODES, &key)?;
+        let (block, codes) = match (block, codes) {
+            (None, None) => return Ok(None),
+            (Some(block), Some(codes)) => (block, codes),
+            _ => return Err(StoreError::corrupt(format!("half of block {number}"))),
+        };
+        let (state_hash, codes) = layout::decode_codes(codes)?;
+        let block = layout::decode_bytes("a block", block)?;
+        Ok(Some(StoredBlock {
+            block,
+            codes,
+            state_hash,
+        }))
+    }
+
+    /// What became of a transaction.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn transaction(&self, id: &TransactionId) -> Result<Option<TransactionRecord>, StoreError> {
+        let found = self.reader().get(layout::TRANSACTIONS, &id.0)?;
+        found.map(layout::decode_transaction).transpose()
+    }
+
+    /// What became of each transaction, in the order of the ids.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn transactions(
+        &self,
+        ids: &[TransactionId],
+    ) -> Result<Vec<Option<TransactionRecord>>, StoreError> {
+        let keys: Vec<&[u8]> = ids.iter().map(AsRef::as_ref).collect();
+        many(
+            self.reader(),
+            layout::TRANSACTIONS,
+            &keys,
+            layout::decode_transaction,
+        )
+    }
+
+    /// A certificate that the channel knows.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn certificate(&self, of: &Fingerprint) -> Result<Option<CertificateRecord>, StoreError> {
+        let found = self.reader().get(layout::CERTIFICATES, &of.0)?;
+        found.map(layout::decode_certificate).transpose()
+    }
+
+    /// Certificates that the channel knows, in the order of the fingerprints.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn certificates(
+        &self,
+        of: &[Fingerprint],
+    ) -> Result<Vec<Option<CertificateRecord>>, StoreError> {
+        let keys: Vec<&[u8]> = of.iter().map(AsRef::as_ref).collect();
+        many(
+            self.reader(),
+            layout::CERTIFICATES,
+            &keys,
+            layout::decode_certificate,
+        )
+    }
+
+    /// At most `limit` changes of a key, the newest first.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn history(
+        &self,
+        namespace: &ContractName,
+        key: &[u8],
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, StoreError> {
+        if stela_protocol::key::check(key).is_err() {
+            return Ok(Vec::new());
+        }
+        let start = layout::history_prefix(namespace, key);
+        let end = stela_protocol::key::prefix_end(&start);
+        let end = end.as_deref();
+        let direction = Direction::Backward;
+        let found = self
+            .reader()
+            .range(layout::HISTORY, &start, end, limit, direction)?;
+        found
+            .into_iter()
+            .map(|(key, value)| layout::decode_history(&key[start.len()..], value))
+            .collect()
+    }
+
+    /// The encoded `ChannelConfig` in force; nothing before block 0.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn config(&self) -> Result<Option<Bytes>, StoreError> {
+        let found = self.reader().get(layout::META, layout::CONFIG_KEY)?;
+        found
+            .map(|bytes| layout::decode_bytes("the configuration", bytes))
+            .transpose()
+    }
+
+    /// A side item that is here, pending or committed.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn side_get(&self, commitment: &Hash32) -> Result<Option<SideRecord>, StoreError> {
+        let found = self.reader().get(layout::SIDE, &commitment.0)?;
+        found
+            .map(|bytes| layout::decode_side(*commitment, bytes))
+            .transpose()
+    }
+
+    /// At most `limit` side items that committed transactions promise to this organization and
+    /// that are not here, from the first commitment above `after` on.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn side_missing(
+        &self,
+        after: Option<&Hash32>,
+        limit: usize,
+    ) -> Result<Vec<MissingSide>, StoreError> {
+        let start = after.map_or_else(Vec::new, |hash| [&hash.0[..], &[0]].concat());
+        let direction = Direction::Forward;
+        let found = self
+            .reader()
+            .range(layout::MISSING, &start, None, limit, direction)?;
+        found
+            .into_iter()
+            .map(|(key, value)| layout::decode_missing(&key, value))
+            .collect()
+    }
+}
+
+/// The ledger at one height; later commits do not change it.
+#[derive(Clone)]
+pub struct StateSnapshot {
+    reader: Arc<dyn KvRead>,
+    head: Head,
+}
+
+impl StateSnapshot {
+    pub(super) fn new(reader: Arc<dyn KvRead>) -> Result<Self, StoreError> {
+        let head = read_head(reader.as_ref())?;
+        Ok(Self { reader, head })
+    }
+
+    /// The height and hashes, read inside the snapshot.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The value of a key, if it exists.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`]; so for all of these calls.
+    pub fn get(
+        &self,
+        namespace: &ContractName,
+        key: &[u8],
+    ) -> Result<Option<VersionedValue>, StoreError> {
+        let found = self
+            .reader
+            .get(layout::STATE, &layout::state_key(namespace, key))?;
+        found.map(layout::decode_state).transpose()
+    }
+
+    /// The values of keys, in their order.
+    ///
+    /// # Errors
+    /// As [`StateSnapshot::get`].
+    pub fn multi_get(
+        &self,
+        keys: &[(&ContractName, &[u8])],
+    ) -> Result<Vec<Option<VersionedValue>>, StoreError> {
+        let keys: Vec<Bytes> = keys
+            .iter()
+            .map(|(namespace, key)| layout::state_key(namespace, key))
+            .collect();
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        many(
+            self.reader.as_ref(),
+            layout::STATE,
+            &keys,
+            layout::decode_state,
+        )
+    }
+
+    /// At most `limit` keys of the namespace with `start <= key < end`, ascending. An empty `end`
+    /// is the end of the namespace.
+    ///
+    /// # Errors
+    /// As [`StateSnapshot::get`].
+    pub fn range(
+        &self,
+        namespace: &ContractName,
+        start: &[u8],
+        end: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, VersionedValue)>, StoreError> {
+        let prefix = layout::namespace_prefix(namespace).len();
+        let start = layout::state_key(namespace, start);
+        let end = match end {
+            [] => layout::namespace_end(namespace).into(),
+            end => layout::state_key(namespace, end),
+        };
+        let found =
+            self.reader
+                .range(layout::STATE, &start, Some(&end), limit, Direction::Forward)?;
+        found
+            .into_iter()
+            .map(|(key, value)| Ok((key.slice(prefix..), layout::decode_state(value)?)))
+            .collect()
+    }
+}
+
+impl LedgerRead for StateSnapshot {
+    fn reader(&self) -> &dyn KvRead {
+        self.reader.as_ref()
+    }
+}
+
+pub(super) fn read_head(reader: &dyn KvRead) -> Result<Head, StoreError> {
+    let found = reader.get(layout::META, layout::HEAD_KEY)?;
+    found.map_or(Ok(Head::EMPTY), layout::decode_head)
+}
+
+fn many<T>(
+    reader: &dyn KvRead,
+    family: Family,
+    keys: &[&[u8]],
+    decode: impl Fn(Bytes) -> Result<T, StoreError>,
+) -> Result<Vec<Option<T>>, StoreError> {
+    let found = reader.multi_get(family, keys)?;
+    found
+        .into_iter()
+        .map(|value| value.map(&decode).transpose())
+        .collect()
+}

@@ -1,0 +1,30 @@
+//! Durable storage.
+//!
+//! [`kv`] is an ordered key-value store with column families, snapshots and atomic batches. It has
+//! two implementations that answer alike: [`RocksKv`] on disk, and [`MemoryKv`] for simulations,
+//! which can also lose what was not synced. [`ledger`] keeps one channel of a peer on top of it:
+//! blocks, verdicts, versioned state, history, indexes and erasable side items; [`layout`] is the
+//! table of every key and value.
+//!
+//! This crate has no clock, no network and no async runtime. It validates no transaction: what it
+//! is told to commit, it commits whole or not at all.
+
+pub mod error;
+pub mod kv;
+pub mod layout;
+pub mod ledger;
+pub mod limits;
+mod memory;
+mod rocks;
+#[cfg(test)]
+mod suite;
+
+pub use error::StoreError;
+pub use kv::{Direction, Durability, Family, Kv, KvRead, Scan, WriteBatch, scan};
+pub use ledger::{
+    BlockCommit, CertificateRecord, Committed, Head, HistoryEntry, LedgerRead, MissingSide,
+    PeerLedger, SidePromise, SideRecord, SideState, StateSnapshot, StateWrite, StoredBlock,
+    TransactionRecord, VersionedValue,
+};
+pub use memory::MemoryKv;
+pub use rocks::{RocksKv, RocksSettings};

@@ -1,0 +1,20 @@
+//! Bounds on what is read, kept and cached.
+
+/// Entries that one call of `range` may ask for.
+pub const RANGE_ENTRIES_MAX: usize = 10_000;
+/// Entries that a scan reads at a time.
+pub const SCAN_PAGE_ENTRIES: usize = 512;
+/// Keys that one call of `multi_get` may ask for.
+pub const MULTI_GET_KEYS_MAX: usize = 100_000;
+/// Side items that wait for their transaction, on one channel.
+pub const SIDE_PENDING_MAX: usize = 100_000;
+/// Pending side items that are removed in one batch.
+pub const SIDE_PURGE_BATCH: usize = 1_000;
+/// Bytes of the cache of decompressed blocks, shared by all databases of a process.
+pub const BLOCK_CACHE_BYTES: usize = 128 << 20;
+/// Bytes of writes that a column family gathers in memory before they become a file.
+pub const WRITE_BUFFER_BYTES: usize = 16 << 20;
+/// Bytes of the write-ahead log of one database before the oldest writes are flushed.
+pub const WAL_BYTES_MAX: u64 = 128 << 20;
+/// Bytes of one of RocksDB's own text logs; two are kept.
+pub const INFO_LOG_BYTES_MAX: usize = 1 << 20;
