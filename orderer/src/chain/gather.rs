@@ -1,0 +1,226 @@
+//! How a block gathers the signatures of a quorum.
+//!
+//! An orderer signs a header once the block is durable here and of the current term, or after it is
+//! committed, never earlier: a quorum of such signatures means that the block is committed, and no
+//! other one with its number ever will be. Its signature goes to all other orderers. Whoever misses
+//! signatures of a committed block asks one orderer after the other.
+
+use raft::eraftpb::Entry;
+use stela_protocol::pb::consensus_message::Body;
+use stela_protocol::{BlockNumber, Hash32, hash, pb};
+
+use super::{Chain, ChainFault, Outgoing};
+use crate::blocks::to_message;
+use crate::layout::{DELIVERABLE, META, Signature, encode_numbers};
+use crate::limits::{SIGNATURE_REQUEST_BLOCKS_MAX, SIGNATURES_PER_MESSAGE_MAX};
+use crate::signatures::Signatures;
+
+impl Chain {
+    /// Signs what was just made durable, if it is of the current term and the next block. What is
+    /// not is signed when it is committed.
+    pub(super) fn sign_durable(&mut self, entries: &[Entry]) {
+        let term = self.raft.raft.term;
+        for entry in entries
+            .iter()
+            .filter(|entry| entry.term == term && !entry.data.is_empty())
+        {
+            let Ok(block) = self.parse(entry) else {
+                continue;
+            };
+            let signature = self.sign(block.header.number, &block.hash);
+            self.signatures
+                .add_early(block.header.number, block.hash, signature);
+            self.parsed.insert(entry.index, (term, block));
+        }
+    }
+
+    /// Signs the newest committed block, unless it was signed when it became durable.
+    pub(super) fn sign_committed(&mut self, number: BlockNumber) -> Result<(), ChainFault> {
+        let own = self.orderer;
+        if self
+            .signatures
+            .of(number)?
+            .iter()
+            .all(|(orderer, _)| *orderer != own)
+            && let Some(hash) = self.committed_hash(number)?
+        {
+            let signature = self.sign(number, &hash);
+            self.signatures.add(number, signature)?;
+        }
+        Ok(())
+    }
+
+    fn sign(&mut self, number: BlockNumber, hash: &Hash32) -> Signature {
+        let signature = self.credentials.sign(hash::domain::HEADER, hash.as_bytes());
+        let signature = (self.orderer, signature);
+        self.announce
+            .push(block_signature(number, hash, &signature));
+        signature
+    }
+
+    /// Sends new signatures of this orderer to all others.
+    pub(super) fn announce_signatures(&mut self) {
+        if self.announce.is_empty() {
+            return;
+        }
+        let signatures = std::mem::take(&mut self.announce);
+        for to in self.channel.others(self.orderer) {
+            let signatures = signatures.clone();
+            let body = Body::Signatures(pb::HeaderSignatures { signatures });
+            self.outbox.push(Outgoing { to, body });
+        }
+    }
+
+    pub(super) fn on_signatures(
+        &mut self,
+        from: u64,
+        signatures: &[pb::BlockSignature],
+    ) -> Result<(), ChainFault> {
+        for signature in signatures.iter().take(SIGNATURES_PER_MESSAGE_MAX) {
+            self.on_signature(signature)?;
+        }
+        self.advance_deliverable()?;
+        let asked = std::mem::take(&mut self.asked_up_to);
+        if asked.0 > 0 && self.deliverable >= asked {
+            self.ask(from)?;
+        } else {
+            self.asked_up_to = asked;
+        }
+        Ok(())
+    }
+
+    fn on_signature(&mut self, message: &pb::BlockSignature) -> Result<(), ChainFault> {
+        let Some((number, hash, signature)) = parse(message) else {
+            return Ok(());
+        };
+        let orderer = signature.0;
+        if number <= self.head.number {
+            let wanted = self.committed_hash(number)? == Some(hash)
+                && self
+                    .signatures
+                    .of(number)?
+                    .iter()
+                    .all(|(known, _)| *known != orderer);
+            if wanted && self.is_genuine(&hash, &signature) {
+                self.signatures.add(number, signature)?;
+            }
+        } else if Signatures::has_room(self.head.number, number)
+            && !self.signatures.has_early(number, &hash, orderer)
+            && self.is_genuine(&hash, &signature)
+        {
+            self.signatures.add_early(number, hash, signature);
+        }
+        Ok(())
+    }
+
+    fn is_genuine(&self, hash: &Hash32, (orderer, signature): &Signature) -> bool {
+        let genuine = self.channel.verify(*orderer, hash, signature).is_ok();
+        if !genuine {
+            tracing::warn!(channel = %self.channel.id(), orderer, "a header's signature is forged");
+        }
+        genuine
+    }
+
+    /// Block 0 needs no signatures: whoever joins got its hash from the consortium.
+    pub(super) fn advance_deliverable(&mut self) -> Result<(), ChainFault> {
+        let before = self.deliverable;
+        while self.deliverable < self.head.number
+            && self.signatures.of(self.deliverable.next())?.len()
+                >= self.channel.config.orderer_quorum
+        {
+            self.deliverable = self.deliverable.next();
+        }
+        if self.deliverable != before {
+            self.batch
+                .put(META, DELIVERABLE, encode_numbers(&[self.deliverable.0]));
+        }
+        Ok(())
+    }
+
+    /// Asks when nothing became deliverable for a whole tick although something is committed.
+    pub(super) fn ask_for_signatures(&mut self) -> Result<(), ChainFault> {
+        let before = std::mem::replace(&mut self.deliverable_at_tick, self.deliverable);
+        if self.deliverable == self.head.number || self.deliverable != before {
+            return Ok(());
+        }
+        let others: Vec<u64> = self.channel.others(self.orderer).collect();
+        match others.get(self.tick as usize % others.len().max(1)) {
+            Some(other) => self.ask(*other),
+            None => self.sign_missing().map(drop),
+        }
+    }
+
+    fn ask(&mut self, to: u64) -> Result<(), ChainFault> {
+        let numbers = self.sign_missing()?;
+        let Some(last) = numbers.last() else {
+            return Ok(());
+        };
+        self.asked_up_to = BlockNumber(*last);
+        let body = Body::SignatureRequest(pb::SignatureRequest { numbers });
+        self.outbox.push(Outgoing { to, body });
+        Ok(())
+    }
+
+    /// The next blocks without a quorum. A signature of our own that a crash took is made again.
+    fn sign_missing(&mut self) -> Result<Vec<u64>, ChainFault> {
+        let missing = self.deliverable.0 + 1..=self.head.number.0;
+        let missing: Vec<u64> = missing.take(SIGNATURE_REQUEST_BLOCKS_MAX).collect();
+        for number in &missing {
+            self.sign_committed(BlockNumber(*number))?;
+        }
+        self.advance_deliverable()?;
+        Ok(missing)
+    }
+
+    pub(super) fn on_request(&mut self, from: u64, numbers: &[u64]) -> Result<(), ChainFault> {
+        let mut signatures = Vec::new();
+        for number in numbers.iter().take(SIGNATURE_REQUEST_BLOCKS_MAX) {
+            let number = BlockNumber(*number);
+            let Some(hash) = self.committed_hash(number)? else {
+                continue;
+            };
+            let known = self.signatures.of(number)?;
+            signatures.extend(
+                known
+                    .iter()
+                    .map(|known| block_signature(number, &hash, known)),
+            );
+        }
+        for signatures in signatures.chunks(SIGNATURES_PER_MESSAGE_MAX) {
+            let signatures = signatures.to_vec();
+            let body = Body::Signatures(pb::HeaderSignatures { signatures });
+            self.outbox.push(Outgoing { to: from, body });
+        }
+        Ok(())
+    }
+
+    fn committed_hash(&self, number: BlockNumber) -> Result<Option<Hash32>, ChainFault> {
+        if number == self.head.number {
+            return Ok(Some(self.head_hash));
+        }
+        Ok(self.blocks.place(number)?.map(|place| place.hash))
+    }
+}
+
+fn block_signature(
+    number: BlockNumber,
+    hash: &Hash32,
+    signature: &Signature,
+) -> pb::BlockSignature {
+    pb::BlockSignature {
+        number: number.0,
+        header_hash: hash.to_bytes(),
+        signature: Some(to_message(signature)),
+    }
+}
+
+fn parse(message: &pb::BlockSignature) -> Option<(BlockNumber, Hash32, Signature)> {
+    let signature = message.signature.as_ref()?;
+    let hash = Hash32::from_slice(&message.header_hash).ok()?;
+    let bytes = signature.signature.as_ref().try_into().ok()?;
+    Some((
+        BlockNumber(message.number),
+        hash,
+        (signature.orderer, bytes),
+    ))
+}

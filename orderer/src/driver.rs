@@ -1,0 +1,291 @@
+//! The thread that runs one channel: it owns the clock and the disk, and hands messages to the
+//! links.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use stela_protocol::{ChannelId, ErrorCode, RpcError, pb};
+use stela_store::Kv;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::chain::{Chain, ChainFault, ChainView, Input, Outgoing, SubmitError};
+use crate::limits::{CONSENSUS_QUEUE_MAX, INPUTS_PER_TURN_MAX, SUBMIT_QUEUE_MAX, TICK};
+use crate::links::Link;
+use crate::pending::Admitted;
+
+/// Why a channel stopped by itself; the process has to end.
+#[derive(Debug)]
+pub struct Fault {
+    /// The channel.
+    pub channel: ChannelId,
+    /// What happened.
+    pub reason: String,
+}
+
+/// Milliseconds since the Unix epoch by this machine's clock.
+#[allow(clippy::disallowed_methods, reason = "the driver owns the clock")]
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+/// How others reach a running chain.
+pub struct Handle {
+    /// Takes what other orderers send; waits while the chain is busy.
+    pub consensus: mpsc::Sender<Input>,
+    submit: mpsc::Sender<Submission>,
+    view: watch::Receiver<ChainView>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Submission {
+    envelope: Admitted,
+    answer: oneshot::Sender<Result<(), SubmitError>>,
+}
+
+impl Handle {
+    /// Hands an admitted envelope in.
+    ///
+    /// # Errors
+    /// [`SubmitError`] as an [`RpcError`], or that the channel is busy or stopping.
+    pub async fn submit(&self, envelope: Admitted) -> Result<(), RpcError> {
+        let (answer, answered) = oneshot::channel();
+        self.submit
+            .try_send(Submission { envelope, answer })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => RpcError::from(SubmitError::Full),
+                mpsc::error::TrySendError::Closed(_) => stopping(),
+            })?;
+        Ok(answered.await.map_err(|_| stopping())??)
+    }
+
+    /// What can be seen of the chain, and when it changes.
+    pub fn view(&self) -> watch::Receiver<ChainView> {
+        self.view.clone()
+    }
+
+    /// Waits until the thread has ended, after a stop. Blocks.
+    pub fn join(&self) {
+        if let Some(thread) = self.thread.lock().take() {
+            // A panic was reported as a fault already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// That the node is stopping.
+pub(crate) fn stopping() -> RpcError {
+    RpcError::new(
+        ErrorCode::Unavailable,
+        "this orderer is stopping; ask another one",
+    )
+}
+
+/// Starts a thread that runs `chain` on `kv` until `stop`, or until it fails.
+///
+/// # Errors
+/// What the system says when it has no thread.
+pub fn start(
+    channel: ChannelId,
+    chain: Chain,
+    kv: Arc<dyn Kv>,
+    links: BTreeMap<u64, Link>,
+    stop: CancellationToken,
+    faults: mpsc::UnboundedSender<Fault>,
+) -> std::io::Result<Handle> {
+    let (consensus, consensus_queue) = mpsc::channel(CONSENSUS_QUEUE_MAX);
+    let (submit, submit_queue) = mpsc::channel(SUBMIT_QUEUE_MAX);
+    let (seen, view) = watch::channel(chain.view());
+    let driver = Driver {
+        channel,
+        chain,
+        kv,
+        links,
+        consensus_queue,
+        submit_queue,
+        seen,
+        stop,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    let thread = std::thread::Builder::new()
+        .name(format!("chain-{}", driver.channel))
+        .spawn(move || run(&runtime, driver, &faults))?;
+    Ok(Handle {
+        consensus,
+        submit,
+        view,
+        thread: Mutex::new(Some(thread)),
+    })
+}
+
+fn run(runtime: &tokio::runtime::Runtime, driver: Driver, faults: &mpsc::UnboundedSender<Fault>) {
+    let channel = driver.channel.clone();
+    let reason = match catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver.run()))) {
+        Ok(Ok(())) => return,
+        Ok(Err(fault)) => fault.to_string(),
+        Err(_) => "a fault of this program; the log has the details".to_owned(),
+    };
+    // Nobody listens only when the process is ending anyway.
+    let _ = faults.send(Fault { channel, reason });
+}
+
+struct Driver {
+    channel: ChannelId,
+    chain: Chain,
+    kv: Arc<dyn Kv>,
+    links: BTreeMap<u64, Link>,
+    consensus_queue: mpsc::Receiver<Input>,
+    submit_queue: mpsc::Receiver<Submission>,
+    seen: watch::Sender<ChainView>,
+    stop: CancellationToken,
+}
+
+impl Driver {
+    async fn run(mut self) -> Result<(), ChainFault> {
+        let mut ticks = interval(TICK);
+        // After a stall the clock goes on, it does not catch up: nobody is elected for our delay.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                _ = ticks.tick() => self.chain.handle(Input::Tick, now_ms())?,
+                Some(input) = self.consensus_queue.recv() => self.chain.handle(input, now_ms())?,
+                Some(submission) = self.submit_queue.recv() => self.submit(submission),
+            }
+            self.take_what_waits()?;
+            self.carry_out()?;
+        }
+    }
+
+    /// What came meanwhile shares the next write.
+    fn take_what_waits(&mut self) -> Result<(), ChainFault> {
+        for _ in 0..INPUTS_PER_TURN_MAX {
+            if let Ok(input) = self.consensus_queue.try_recv() {
+                self.chain.handle(input, now_ms())?;
+            } else if let Ok(submission) = self.submit_queue.try_recv() {
+                self.submit(submission);
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, submission: Submission) {
+        let answer = self.chain.submit(submission.envelope);
+        // Whoever has gone away does not mind.
+        let _ = submission.answer.send(answer);
+    }
+
+    fn carry_out(&mut self) -> Result<(), ChainFault> {
+        while let Some(step) = self.chain.poll(now_ms())? {
+            let lost: BTreeSet<u64> = step
+                .send
+                .into_iter()
+                .filter_map(|outgoing| self.send(outgoing))
+                .collect();
+            if !step.write.is_empty() {
+                self.kv.write(step.write, step.durability)?;
+            }
+            self.chain.written()?;
+            for orderer in lost {
+                self.chain.handle(Input::Unreachable(orderer), now_ms())?;
+            }
+        }
+        let view = self.chain.view();
+        self.seen
+            .send_if_modified(|seen| std::mem::replace(seen, view) != view);
+        Ok(())
+    }
+
+    /// The receiver, if a message of Raft was lost.
+    fn send(&self, outgoing: Outgoing) -> Option<u64> {
+        let to = outgoing.to;
+        let is_raft = matches!(outgoing.body, pb::consensus_message::Body::Raft(_));
+        let message = pb::ConsensusMessage {
+            channel: self.channel.to_string(),
+            from: self.chain.orderer(),
+            body: Some(outgoing.body),
+        };
+        let sent = self.links.get(&to).is_some_and(|link| link.send(message));
+        (!sent && is_raft).then_some(to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::ChainSettings;
+    use crate::channel::Channel;
+    use crate::consortium::{CHANNEL, Consortium, encoded, registration, sign};
+    use crate::layout::FAMILIES;
+    use std::time::Duration;
+    use stela_protocol::BlockNumber;
+    use stela_protocol::transaction::Envelope;
+    use stela_store::MemoryKv;
+
+    fn envelope(consortium: &Consortium) -> Admitted {
+        let client = consortium.organizations[0].member("client", "practitioner");
+        let bytes = sign(registration(CHANNEL, &client, now_ms()), &client);
+        let header = Envelope::decode(bytes.clone())
+            .unwrap()
+            .header()
+            .unwrap()
+            .clone();
+        Admitted::new(header.id(), header.timestamp_ms, bytes)
+    }
+
+    #[tokio::test]
+    async fn a_failing_disk_stops_the_channel_and_nothing_is_delivered() {
+        let mut consortium = Consortium::new(now_ms(), &["localhost:1".to_owned()]);
+        let channel = Arc::new(Channel::from_genesis(encoded(&consortium.genesis())).unwrap());
+        let kv = Arc::new(MemoryKv::new(FAMILIES));
+        channel.create(kv.as_ref()).unwrap();
+        let credentials = Arc::new(consortium.orderers.remove(0).credentials);
+        let (settings, logger) = (ChainSettings::new(1), crate::raft_logger());
+        let id = channel.id().clone();
+        let chain = Chain::open(&settings, channel, credentials, kv.clone(), &logger).unwrap();
+        let (faults, mut faulty) = mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let handle = start(id.clone(), chain, kv.clone(), BTreeMap::new(), stop, faults).unwrap();
+
+        let wait = Duration::from_secs(60);
+        let mut view = handle.view();
+        let leads = view.wait_for(|view| view.leader == 1);
+        drop(tokio::time::timeout(wait, leads).await.unwrap().unwrap());
+        handle.submit(envelope(&consortium)).await.unwrap();
+        let delivers = view.wait_for(|view| view.deliverable == BlockNumber(1));
+        drop(tokio::time::timeout(wait, delivers).await.unwrap().unwrap());
+
+        kv.set_failing(true);
+        // It is taken into the queue, or the thread has ended already.
+        let _ = handle.submit(envelope(&consortium)).await;
+        let fault = tokio::time::timeout(wait, faulty.recv())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(fault.channel, id);
+        assert!(fault.reason.contains("told to fail"), "{}", fault.reason);
+        handle.join();
+        assert_eq!(view.borrow().deliverable, BlockNumber(1));
+        assert!(
+            handle
+                .submit(envelope(&consortium))
+                .await
+                .unwrap_err()
+                .is_retryable()
+        );
+    }
+}

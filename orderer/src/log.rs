@@ -1,0 +1,418 @@
+//! Raft's log on a [`Kv`], which is also where the blocks are.
+//!
+//! The log only reads: it stages what is to be written in a batch, and takes it for written when
+//! its caller says so. It is never compacted, so its first index stays 1 and nobody ever needs a
+//! snapshot.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+use stela_store::{Direction, Kv, StoreError, WriteBatch};
+
+use crate::layout::{
+    self, CONF_STATE, HARD_STATE, LOG, META, TERMS, corrupt, decode_entry, decode_hard_state,
+    decode_numbers, encode_entry, encode_hard_state, encode_numbers,
+};
+use crate::limits::ENTRY_CACHE_BYTES_MAX;
+
+/// The log of one channel.
+pub struct Log {
+    kv: Arc<dyn Kv>,
+    hard_state: HardState,
+    conf_state: ConfState,
+    last_index: u64,
+    terms: Terms,
+    cache: Cache,
+}
+
+impl Log {
+    /// Opens the log that is in `kv`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read or its parts do not fit together.
+    pub fn open(kv: Arc<dyn Kv>) -> Result<Self, StoreError> {
+        let meta = |key| {
+            kv.get(META, key)?
+                .ok_or_else(|| corrupt("the state of raft is missing"))
+        };
+        let hard_state = decode_hard_state(meta(HARD_STATE)?)?;
+        let voters = decode_numbers("conf_state", meta(CONF_STATE)?)?;
+        let last = kv.range(LOG, &[], None, 1, Direction::Backward)?;
+        let last_index = last.first().map_or(Ok(0), |(key, _)| layout::number(key))?;
+        let terms = Terms::read(kv.as_ref())?;
+        if hard_state.commit > last_index || terms.of(last_index) > hard_state.term {
+            return Err(corrupt("the log ends before what it had committed"));
+        }
+        let conf_state = ConfState {
+            voters,
+            ..Default::default()
+        };
+        Ok(Self {
+            kv,
+            hard_state,
+            conf_state,
+            last_index,
+            terms,
+            cache: Cache::default(),
+        })
+    }
+
+    /// Term, vote and commit index as last staged.
+    pub fn hard_state(&self) -> &HardState {
+        &self.hard_state
+    }
+
+    /// Adds a new hard state to `batch`.
+    pub fn stage_hard_state(&mut self, state: HardState, batch: &mut WriteBatch) {
+        batch.put(META, HARD_STATE, encode_hard_state(&state));
+        self.hard_state = state;
+    }
+
+    /// Adds `entries` to `batch`. They replace what the log has from the first one's index on,
+    /// which is never a committed entry.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when it would be, or when there would be a gap.
+    pub fn stage(&self, entries: &[Entry], batch: &mut WriteBatch) -> Result<(), StoreError> {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return Ok(());
+        };
+        if first.index <= self.hard_state.commit || first.index > self.last_index + 1 {
+            return Err(corrupt(format!(
+                "raft appends entry {} out of place",
+                first.index
+            )));
+        }
+        for index in last.index + 1..=self.last_index {
+            batch.delete(LOG, layout::key(index));
+        }
+        for start in self.terms.starts_from(first.index) {
+            batch.delete(TERMS, layout::key(start));
+        }
+        let mut term = self.terms.of(first.index - 1);
+        for entry in entries {
+            if entry.term != term {
+                batch.put(
+                    TERMS,
+                    layout::key(entry.index),
+                    encode_numbers(&[entry.term]),
+                );
+                term = entry.term;
+            }
+            batch.put(LOG, layout::key(entry.index), encode_entry(entry));
+        }
+        Ok(())
+    }
+
+    /// What was staged has been written.
+    pub fn written(&mut self, entries: Vec<Entry>) {
+        if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+            self.terms.truncate(first.index);
+            self.last_index = last.index;
+        }
+        for entry in entries {
+            self.terms.push(entry.index, entry.term);
+            self.cache.push(entry);
+        }
+    }
+
+    fn entry(&self, index: u64) -> Result<Entry, StoreError> {
+        if let Some(entry) = self.cache.get(index) {
+            return Ok(entry.clone());
+        }
+        let value = self.kv.get(LOG, &index.to_be_bytes())?;
+        let value = value.ok_or_else(|| corrupt(format!("entry {index} of the log is missing")))?;
+        let entry = decode_entry(index, value)?;
+        if entry.term != self.terms.of(index) {
+            return Err(corrupt(format!(
+                "entry {index} of the log has another term than its term"
+            )));
+        }
+        Ok(entry)
+    }
+}
+
+impl Storage for Log {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        Ok(RaftState::new(
+            self.hard_state.clone(),
+            self.conf_state.clone(),
+        ))
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        if low == 0 {
+            return Err(StorageError::Compacted.into());
+        }
+        if high > self.last_index + 1 {
+            return Err(StorageError::Unavailable.into());
+        }
+        let bytes_max = max_size.into().unwrap_or(u64::MAX);
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for index in low..high {
+            let entry = self.entry(index).map_err(raft_error)?;
+            bytes += entry.data.len() as u64;
+            if bytes > bytes_max && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        if index > self.last_index {
+            return Err(StorageError::Unavailable.into());
+        }
+        Ok(self.terms.of(index))
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(1)
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.last_index)
+    }
+
+    fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
+        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    }
+}
+
+fn raft_error(error: StoreError) -> raft::Error {
+    StorageError::Other(Box::new(error)).into()
+}
+
+/// Where terms begin: ascending pairs of a term's first index and the term. There are few, one for
+/// each election, so that no entry needs to be read to know its term.
+#[derive(Default)]
+struct Terms(Vec<(u64, u64)>);
+
+impl Terms {
+    fn read(kv: &dyn Kv) -> Result<Self, StoreError> {
+        let mut terms = Self::default();
+        // Not through `scan`, which wants a `KvRead`; a page is more than there ever are at a time.
+        let mut start = Vec::new();
+        loop {
+            let page = kv.range(TERMS, &start, None, TERMS_PAGE, Direction::Forward)?;
+            for (key, value) in &page {
+                let [term] = decode_numbers("a term", value.clone())?[..] else {
+                    return Err(corrupt("a term"));
+                };
+                terms.0.push((layout::number(key)?, term));
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == TERMS_PAGE => start = [key, &[0][..]].concat(),
+                _ => return Ok(terms),
+            }
+        }
+    }
+
+    fn of(&self, index: u64) -> u64 {
+        let after = self.0.partition_point(|(start, _)| *start <= index);
+        after.checked_sub(1).map_or(0, |at| self.0[at].1)
+    }
+
+    fn starts_from(&self, index: u64) -> impl Iterator<Item = u64> {
+        let at = self.0.partition_point(|(start, _)| *start < index);
+        self.0[at..].iter().map(|(start, _)| *start)
+    }
+
+    fn truncate(&mut self, index: u64) {
+        let at = self.0.partition_point(|(start, _)| *start < index);
+        self.0.truncate(at);
+    }
+
+    fn push(&mut self, index: u64, term: u64) {
+        if self.0.last().map_or(0, |(_, last)| *last) != term {
+            self.0.push((index, term));
+        }
+    }
+}
+
+const TERMS_PAGE: usize = 512;
+
+/// The newest entries without a gap, up to [`ENTRY_CACHE_BYTES_MAX`] bytes.
+#[derive(Default)]
+struct Cache {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+impl Cache {
+    fn get(&self, index: u64) -> Option<&Entry> {
+        let first = self.entries.front()?.index;
+        self.entries
+            .get(usize::try_from(index.checked_sub(first)?).ok()?)
+    }
+
+    fn push(&mut self, entry: Entry) {
+        while let Some(last) = self.entries.pop_back_if(|last| last.index >= entry.index) {
+            self.bytes -= last.data.len();
+        }
+        if self
+            .entries
+            .back()
+            .is_some_and(|last| last.index + 1 != entry.index)
+        {
+            *self = Self::default();
+        }
+        self.bytes += entry.data.len();
+        self.entries.push_back(entry);
+        while self.bytes > ENTRY_CACHE_BYTES_MAX
+            && let Some(first) = self.entries.pop_front()
+        {
+            self.bytes -= first.data.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::FAMILIES;
+    use stela_store::{Durability, MemoryKv};
+
+    fn entries(first: u64, terms: &[u64]) -> Vec<Entry> {
+        let entry = |(at, term): (usize, &u64)| Entry {
+            index: first + at as u64,
+            term: *term,
+            data: vec![at as u8; 10].into(),
+            ..Default::default()
+        };
+        terms.iter().enumerate().map(entry).collect()
+    }
+
+    fn new_kv() -> Arc<MemoryKv> {
+        let kv = Arc::new(MemoryKv::new(FAMILIES));
+        let mut batch = WriteBatch::new();
+        let state = HardState {
+            term: 9,
+            ..Default::default()
+        };
+        batch.put(META, HARD_STATE, encode_hard_state(&state));
+        batch.put(META, CONF_STATE, encode_numbers(&[1, 2, 3]));
+        kv.write(batch, Durability::Synced).unwrap();
+        kv
+    }
+
+    fn append(kv: &Arc<MemoryKv>, log: &mut Log, entries: Vec<Entry>) {
+        let mut batch = WriteBatch::new();
+        log.stage(&entries, &mut batch).unwrap();
+        kv.write(batch, Durability::Synced).unwrap();
+        log.written(entries);
+    }
+
+    fn read(log: &Log, low: u64, high: u64, bytes_max: u64) -> Vec<(u64, u64)> {
+        let context = GetEntriesContext::empty(false);
+        let found = log.entries(low, high, bytes_max, context).unwrap();
+        found
+            .iter()
+            .map(|entry| (entry.index, entry.term))
+            .collect()
+    }
+
+    /// The log and the one that is opened from the same store answer alike.
+    fn check(kv: &Arc<MemoryKv>, log: &Log, terms: &[u64]) {
+        let reopened = Log::open(kv.clone()).unwrap();
+        for log in [log, &reopened] {
+            let last = terms.len() as u64;
+            assert_eq!(log.last_index().unwrap(), last);
+            let expect: Vec<_> = (1..).zip(terms.iter().copied()).collect();
+            assert_eq!(read(log, 1, last + 1, u64::MAX), expect);
+            for (index, term) in expect {
+                assert_eq!(log.term(index).unwrap(), term);
+            }
+            assert_eq!(log.term(0).unwrap(), 0);
+            assert!(log.term(last + 1).is_err());
+        }
+    }
+
+    #[test]
+    fn it_grows_and_its_end_is_replaced() {
+        let kv = new_kv();
+        let mut log = Log::open(kv.clone()).unwrap();
+        check(&kv, &log, &[]);
+        append(&kv, &mut log, entries(1, &[1, 1, 2, 2, 4]));
+        check(&kv, &log, &[1, 1, 2, 2, 4]);
+        append(&kv, &mut log, entries(4, &[3]));
+        check(&kv, &log, &[1, 1, 2, 3]);
+        append(&kv, &mut log, entries(3, &[5, 5, 6]));
+        check(&kv, &log, &[1, 1, 5, 5, 6]);
+    }
+
+    #[test]
+    fn reads_are_bounded_but_never_empty() {
+        let kv = new_kv();
+        let mut log = Log::open(kv.clone()).unwrap();
+        append(&kv, &mut log, entries(1, &[1; 6]));
+        for log in [&log, &Log::open(kv.clone()).unwrap()] {
+            assert_eq!(read(log, 2, 7, 0), [(2, 1)]);
+            assert_eq!(read(log, 2, 7, 25), [(2, 1), (3, 1)]);
+            assert!(
+                log.entries(5, 8, None, GetEntriesContext::empty(false))
+                    .is_err()
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_committed_is_never_replaced() {
+        let kv = new_kv();
+        let mut log = Log::open(kv.clone()).unwrap();
+        append(&kv, &mut log, entries(1, &[1, 1, 1]));
+        let state = HardState {
+            term: 9,
+            commit: 2,
+            ..Default::default()
+        };
+        log.stage_hard_state(state, &mut WriteBatch::new());
+        let stage = |first| log.stage(&entries(first, &[2]), &mut WriteBatch::new());
+        assert!(stage(2).is_err() && stage(5).is_err());
+        assert!(stage(3).is_ok() && stage(4).is_ok());
+    }
+
+    #[test]
+    fn a_log_that_lost_its_end_is_refused() {
+        let kv = new_kv();
+        let mut log = Log::open(kv.clone()).unwrap();
+        append(&kv, &mut log, entries(1, &[1, 1]));
+        let mut batch = WriteBatch::new();
+        log.stage_hard_state(
+            HardState {
+                term: 9,
+                commit: 2,
+                ..Default::default()
+            },
+            &mut batch,
+        );
+        batch.delete(LOG, layout::key(2));
+        kv.write(batch, Durability::Synced).unwrap();
+        assert!(matches!(Log::open(kv), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn the_cache_holds_the_newest_without_a_gap() {
+        let mut cache = Cache::default();
+        entries(1, &[1, 1, 1])
+            .into_iter()
+            .for_each(|entry| cache.push(entry));
+        entries(3, &[2])
+            .into_iter()
+            .for_each(|entry| cache.push(entry));
+        assert_eq!((cache.get(3).unwrap().term, cache.bytes), (2, 30));
+        let mut large = entries(4, &[2]);
+        large[0].data = vec![0; ENTRY_CACHE_BYTES_MAX - 15].into();
+        large.into_iter().for_each(|entry| cache.push(entry));
+        assert!(cache.get(2).is_none() && cache.get(3).is_some() && cache.get(5).is_none());
+    }
+}

@@ -1,0 +1,96 @@
+//! Gives out blocks.
+
+use std::sync::Arc;
+
+use stela_protocol::pb::deliver_server::Deliver;
+use stela_protocol::{BlockNumber, ErrorCode, RpcError, pb};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{member_channel, peer, status};
+use crate::driver::stopping;
+use crate::limits::DELIVER_AHEAD_MAX;
+use crate::node::{Node, Ordered};
+
+pub(super) struct DeliverService(pub(super) Arc<Node>);
+
+type Blocks = mpsc::Sender<Result<pb::Block, Status>>;
+
+#[tonic::async_trait]
+impl Deliver for DeliverService {
+    type DeliverStream = ReceiverStream<Result<pb::Block, Status>>;
+
+    async fn deliver(
+        &self,
+        request: Request<pb::DeliverRequest>,
+    ) -> Result<Response<Self::DeliverStream>, Status> {
+        let start = BlockNumber(request.get_ref().start);
+        let (ordered, permit) = self.open(&request).map_err(status(&self.0))?;
+        let (blocks, stream) = mpsc::channel(DELIVER_AHEAD_MAX);
+        let node = self.0.clone();
+        tokio::spawn(async move {
+            if let Err(error) = deliver(&node, &ordered, start, &blocks).await {
+                // Whoever has gone away does not mind.
+                let _ = blocks.send(Err(status(&node)(error))).await;
+            }
+            drop(permit);
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+impl DeliverService {
+    fn open(
+        &self,
+        request: &Request<pb::DeliverRequest>,
+    ) -> Result<(Arc<Ordered>, OwnedSemaphorePermit), RpcError> {
+        let ordered = member_channel(&self.0, &peer(request)?, &request.get_ref().channel)?;
+        let permit = ordered.streams.clone().try_acquire_owned().map_err(|_| {
+            let message = "too many streams of this channel are open; try again later";
+            RpcError::new(ErrorCode::Overloaded, message)
+        })?;
+        Ok((ordered, permit))
+    }
+}
+
+/// Reads one block after the other, never more than the stream takes, until the caller goes away.
+async fn deliver(
+    node: &Node,
+    ordered: &Ordered,
+    start: BlockNumber,
+    stream: &Blocks,
+) -> Result<(), RpcError> {
+    let mut view = ordered.handle.view();
+    let mut next = start;
+    loop {
+        let room = tokio::select! {
+            biased;
+            () = node.stop().cancelled() => return Err(stopping()),
+            room = stream.reserve() => match room {
+                Ok(room) => room,
+                Err(_) => return Ok(()),
+            },
+        };
+        tokio::select! {
+            biased;
+            () = node.stop().cancelled() => return Err(stopping()),
+            () = stream.closed() => return Ok(()),
+            seen = view.wait_for(|view| view.deliverable >= next) => {
+                seen.map_err(|_| stopping())?;
+            }
+        }
+        room.send(Ok(read(ordered, next).await?));
+        next = next.next();
+    }
+}
+
+async fn read(ordered: &Ordered, number: BlockNumber) -> Result<pb::Block, RpcError> {
+    let damaged = |message: String| RpcError::new(ErrorCode::Damaged, message);
+    let blocks = ordered.blocks.clone();
+    let read = tokio::task::spawn_blocking(move || blocks.delivered(number)).await;
+    let block = read
+        .map_err(|_| stopping())?
+        .map_err(|error| damaged(error.to_string()))?;
+    block.ok_or_else(|| damaged(format!("block {number} is missing")))
+}
