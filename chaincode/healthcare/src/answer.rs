@@ -1,0 +1,248 @@
+//! What each function answers.
+
+use serde::{Deserialize, Serialize};
+use stela_consent::{
+    Category, Confidentiality, Consent, Fingerprint, Hex, Id, Organization, Purpose, Role,
+    SensitivityLabel, Status,
+};
+
+use crate::value::{Basis, Cid, HeaderText, PublicKeyText, RejectReason, State};
+
+macro_rules! answer {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $type,)*
+        }
+    };
+}
+
+answer! {
+    /// What functions answer that only write.
+    Done {}
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The entries.
+    pub entries: Vec<T>,
+    /// What to send for the next part, when there may be one; that one may be empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bookmark: Option<String>,
+}
+
+answer! {
+    /// A published encryption key.
+    EncryptionKey {
+        /// Its owner's certificate.
+        fingerprint: Fingerprint,
+        /// The owner's organization.
+        organization: Organization,
+        /// The owner's role.
+        role: Role,
+        /// The owner's patient id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        patient: Option<Id>,
+        /// The encoded X-Wing public key in base64.
+        key: PublicKeyText,
+        /// When it was published.
+        time: u64,
+    }
+}
+
+answer! {
+    /// A consent and whether it stands.
+    FiledConsent {
+        /// The consent.
+        consent: Consent,
+        /// Whether it was revoked.
+        status: Status,
+        /// When it was revoked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revoked: Option<u64>,
+    }
+}
+
+/// Permit or deny.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Access is permitted.
+    Permit,
+    /// Access is denied.
+    Deny,
+}
+
+answer! {
+    /// A decision about access, as the transaction records it.
+    AccessDecision {
+        /// Permit or deny.
+        decision: Verdict,
+        /// The transaction that records it: what `read_grant` takes.
+        request: Hex<32>,
+        /// What it rests on.
+        basis: Basis,
+        /// The consent that decided.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        consent: Option<Id>,
+        /// The provision in it: empty for the base provision, `[i]` for exception `i`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provision: Option<Vec<u8>>,
+        /// Why: `permitted`, or a code of [`stela_consent::Reason`].
+        reason: String,
+        /// When a permit ends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires: Option<u64>,
+    }
+}
+
+answer! {
+    /// What the holder of a permit needs to read.
+    ReadGrant {
+        /// The transaction that permitted.
+        request: Hex<32>,
+        /// Why the record may be read.
+        purpose: Purpose,
+        /// When the permit ends.
+        expires: u64,
+        /// The version's metadata.
+        record: RecordVersion,
+    }
+}
+
+answer! {
+    /// One version of a record.
+    RecordVersion {
+        /// The record's id.
+        record: Id,
+        /// The version.
+        version: u32,
+        /// The newest version.
+        latest: u32,
+        /// Where this one stands.
+        state: State,
+        /// Why it was rejected.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<RejectReason>,
+        /// The version that replaced it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaced_by: Option<u32>,
+        /// Whom it is about.
+        patient: Id,
+        /// The author's certificate.
+        author: Fingerprint,
+        /// The author's organization.
+        organization: Organization,
+        /// When it was submitted.
+        submitted: u64,
+        /// Where the ciphertext is.
+        cid: Cid,
+        /// What kind of record it is.
+        category: Category,
+        /// How confidential.
+        confidentiality: Confidentiality,
+        /// What makes it sensitive.
+        labels: Vec<SensitivityLabel>,
+        /// When what it reports took place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        date: Option<u64>,
+        /// The public header of the encryption.
+        header: HeaderText,
+        /// The commitment to the key.
+        commitment: Hex<32>,
+        /// Commitments to the lists of wrapped keys.
+        wraps: Vec<Hex<32>>,
+    }
+}
+
+answer! {
+    /// One record in a list: its newest version, or its active one for those who see it by consent.
+    RecordSummary {
+        /// The record's id.
+        record: Id,
+        /// The version.
+        version: u32,
+        /// Where it stands.
+        state: State,
+        /// The submitting organization.
+        organization: Organization,
+        /// When it was submitted.
+        submitted: u64,
+        /// What kind of record it is.
+        category: Category,
+        /// How confidential.
+        confidentiality: Confidentiality,
+        /// What makes it sensitive.
+        labels: Vec<SensitivityLabel>,
+        /// When what it reports took place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        date: Option<u64>,
+    }
+}
+
+/// What an audit entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuditKind {
+    /// The patient was registered.
+    Registered,
+    /// A version of a record was submitted.
+    Submitted,
+    /// It was confirmed.
+    Confirmed,
+    /// It was rejected.
+    Rejected,
+    /// The patient granted a consent.
+    ConsentGranted,
+    /// The patient revoked it.
+    ConsentRevoked,
+    /// Wrapped keys were added to a version.
+    KeysShared,
+    /// An access was permitted.
+    AccessPermitted,
+    /// An access was denied.
+    AccessDenied,
+}
+
+answer! {
+    /// One entry of a patient's audit trail.
+    AuditEntry {
+        /// What it is about.
+        event: AuditKind,
+        /// When the transaction was made.
+        time: u64,
+        /// The transaction.
+        transaction: Hex<32>,
+        /// Who did it; absent for a granted consent, which the patient signed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Fingerprint>,
+        /// Their organization.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        organization: Option<Organization>,
+        /// Their role.
+        role: Role,
+        /// The record.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        record: Option<Id>,
+        /// Its version.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u32>,
+        /// The consent that was granted or revoked, or that decided.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        consent: Option<Id>,
+        /// The provision that decided.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provision: Option<Vec<u8>>,
+        /// What a decision rests on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        basis: Option<Basis>,
+        /// Why access was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        purpose: Option<Purpose>,
+        /// Why it was decided so, or why a version was rejected.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    }
+}

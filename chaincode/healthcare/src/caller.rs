@@ -1,0 +1,66 @@
+//! The caller, as the contract's rules speak about callers.
+
+use stela_consent::{Fingerprint, Hex, Id, Organization, Requester, Role};
+use stela_guest::{ContractError, Invocation, Ledger};
+
+/// A caller with a role that this contract knows.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) organization: Organization,
+    pub(crate) role: Role,
+    /// For patients and devices: which patient the certificate is bound to.
+    pub(crate) patient: Option<Id>,
+}
+
+impl Caller {
+    pub(crate) fn of(ledger: &dyn Ledger) -> Result<Self, ContractError> {
+        let caller = &ledger.invocation().caller;
+        let role = caller.role.parse().map_err(|_| {
+            ContractError::forbidden("your certificate has no role that this contract knows")
+        })?;
+        let organization = caller.organization.parse().map_err(|_| {
+            ContractError::forbidden("your organization's name is not one this contract can keep")
+        })?;
+        let patient = caller.attribute("patient").map(str::parse).transpose();
+        Ok(Self {
+            fingerprint: Hex(caller.fingerprint),
+            organization,
+            role,
+            patient: patient.map_err(|_| {
+                ContractError::forbidden("the patient id in your certificate is malformed")
+            })?,
+        })
+    }
+
+    /// Whether the caller is this patient herself.
+    pub(crate) fn is_patient(&self, patient: &Id) -> bool {
+        self.role == Role::Patient && self.patient.as_ref() == Some(patient)
+    }
+
+    /// Whether the caller answers for the records or the privacy of this organization.
+    pub(crate) fn is_officer_of(&self, organization: &Organization) -> bool {
+        matches!(self.role, Role::RecordsOfficer | Role::PrivacyOfficer)
+            && self.organization == *organization
+    }
+
+    pub(crate) fn must_be_patient(&self, patient: &Id) -> Result<(), ContractError> {
+        if self.is_patient(patient) {
+            Ok(())
+        } else {
+            Err(ContractError::forbidden("only the patient herself may do this").at("patient"))
+        }
+    }
+
+    pub(crate) fn requester(&self) -> Requester<'_> {
+        Requester {
+            fingerprint: self.fingerprint,
+            organization: self.organization.as_str(),
+            role: self.role,
+        }
+    }
+}
+
+pub(crate) fn transaction(invocation: &Invocation) -> Hex<32> {
+    Hex(invocation.transaction_id)
+}

@@ -1,0 +1,164 @@
+//! Consents: granting, revoking, looking at them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use stela_consent::{Consent, Id, Status};
+use stela_guest::{ContractError, KeyRange, Ledger, Page as Found, json};
+
+use crate::answer::{AuditKind, Done, FiledConsent, Page};
+use crate::audit::{self, Stored};
+use crate::caller::Caller;
+use crate::event::{self, ConsentEvent};
+use crate::keys;
+use crate::limits::CONSENTS_MAX;
+use crate::page::Wanted;
+use crate::patient;
+use crate::record;
+use crate::request::{GrantConsent, ListConsents, RevokeConsent};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revocation {
+    #[serde(rename = "time")]
+    time_ms: u64,
+}
+
+pub(crate) fn grant(
+    ledger: &mut dyn Ledger,
+    consent: GrantConsent,
+    argument: &[u8],
+) -> Result<Done, ContractError> {
+    let caller = Caller::of(ledger)?;
+    let patient = caller
+        .patient
+        .filter(|patient| caller.is_patient(patient))
+        .ok_or_else(|| ContractError::forbidden("only a patient grants consent"))?;
+    patient::load(ledger, &patient)?;
+    let key = keys::consent(&patient, &consent.id())?;
+    if ledger.get(&key).is_some() {
+        return Err(ContractError::already_exists("consent"));
+    }
+    ledger.put(&key, argument);
+    audit::write_granted(ledger, &patient, argument)?;
+    let event = ConsentEvent {
+        patient,
+        consent: consent.id(),
+    };
+    event::set(ledger, event::CONSENT_GRANTED, &event)?;
+    Ok(Done {})
+}
+
+pub(crate) fn revoke(
+    ledger: &mut dyn Ledger,
+    request: RevokeConsent,
+) -> Result<Done, ContractError> {
+    let RevokeConsent { patient, consent } = request;
+    let caller = Caller::of(ledger)?;
+    caller.must_be_patient(&patient)?;
+    if ledger.get(&keys::consent(&patient, &consent)?).is_none() {
+        return Err(ContractError::not_found("consent"));
+    }
+    let key = keys::revocation(&patient, &consent)?;
+    if ledger.get(&key).is_some() {
+        return Err(ContractError::wrong_state("the consent has been revoked").at("consent"));
+    }
+    let revocation = Revocation {
+        time_ms: ledger.invocation().timestamp_ms,
+    };
+    ledger.put(&key, &json::encode(&revocation)?);
+    let mut entry = Stored::by(AuditKind::ConsentRevoked, &caller);
+    entry.consent = Some(consent);
+    audit::write(ledger, &patient, entry)?;
+    let event = ConsentEvent { patient, consent };
+    event::set(ledger, event::CONSENT_REVOKED, &event)?;
+    Ok(Done {})
+}
+
+/// Every consent of a patient with its status, in the order of the keys. Reading them makes the
+/// transaction depend on each of them: none can change unnoticed before the commit.
+pub(crate) fn all(
+    ledger: &dyn Ledger,
+    patient: &Id,
+) -> Result<Vec<(Consent, Status)>, ContractError> {
+    let revoked = revocations(ledger, patient)?;
+    let found = whole(ledger, &keys::consents(patient)?)?;
+    let read = |entry: &stela_guest::Entry| {
+        let consent: Consent = json::stored("consent", &entry.value)?;
+        let status = match revoked.get(&consent.id()) {
+            Some(_) => Status::Inactive,
+            None => Status::Active,
+        };
+        Ok((consent, status))
+    };
+    found.entries.iter().map(read).collect()
+}
+
+fn revocations(ledger: &dyn Ledger, patient: &Id) -> Result<BTreeMap<Id, u64>, ContractError> {
+    let found = whole(ledger, &keys::revocations(patient)?)?;
+    let read = |entry: &stela_guest::Entry| {
+        let revocation: Revocation = json::stored("revocation", &entry.value)?;
+        Ok((keys::attribute(&entry.key, 1)?, revocation.time_ms))
+    };
+    found.entries.iter().map(read).collect()
+}
+
+fn whole(ledger: &dyn Ledger, range: &KeyRange) -> Result<Found, ContractError> {
+    let page = ledger.range(range, CONSENTS_MAX + 1);
+    if page.next.is_some() {
+        return Err(ContractError::new(
+            "limit-exceeded",
+            format!("a decision takes at most {CONSENTS_MAX} consents of a patient into account"),
+        ));
+    }
+    Ok(page)
+}
+
+pub(crate) fn list(
+    ledger: &mut dyn Ledger,
+    request: ListConsents,
+) -> Result<Page<FiledConsent>, ContractError> {
+    let caller = Caller::of(ledger)?;
+    let patient = request.patient;
+    let wanted = Wanted::new(request.limit, request.bookmark)?;
+    let home = patient::load(ledger, &patient)?.organization;
+    let sees_all = caller.is_patient(&patient) || caller.is_officer_of(&home);
+    if !sees_all {
+        must_be_author(ledger, &caller, &patient, request.record.as_ref())?;
+    }
+    let revoked = revocations(ledger, &patient)?;
+    wanted.read(ledger, &keys::consents(&patient)?, |entry| {
+        let consent: Consent = json::stored("consent", &entry.value)?;
+        let revoked = revoked.get(&consent.id()).copied();
+        let status = revoked.map_or(Status::Active, |_| Status::Inactive);
+        let filed = FiledConsent {
+            consent,
+            status,
+            revoked,
+        };
+        Ok(Some(filed).filter(|_| sees_all || status == Status::Active))
+    })
+}
+
+/// An author looks at the standing consents to learn for whom to wrap her record's key.
+fn must_be_author(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    patient: &Id,
+    record: Option<&Id>,
+) -> Result<(), ContractError> {
+    let refusal = || {
+        ContractError::forbidden(
+            "consents are shown to the patient, to officers of her organization, and to the \
+             author of the record that is named",
+        )
+    };
+    let record = record.ok_or_else(refusal)?;
+    let head = record::head(ledger, record)?;
+    let newest = record::load_of_patient(ledger, patient, record, head.latest)?;
+    if newest.author.fingerprint == caller.fingerprint {
+        Ok(())
+    } else {
+        Err(refusal())
+    }
+}

@@ -1,0 +1,111 @@
+//! Published encryption keys: for whom a record's key can be wrapped.
+
+use serde::{Deserialize, Serialize};
+use stela_consent::{Fingerprint, Id, Organization, Role};
+use stela_guest::{ContractError, Entry, Ledger, json};
+
+use crate::answer::{Done, EncryptionKey, Page};
+use crate::caller::Caller;
+use crate::keys;
+use crate::page::Wanted;
+use crate::request::{EncryptionKeys, RegisterEncryptionKey};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Owner {
+    #[serde(rename = "org")]
+    organization: Organization,
+    role: Role,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    patient: Option<Id>,
+    time: u64,
+}
+
+/// What an index's entry holds.
+const INDEXED: &[u8] = b"1";
+
+pub(crate) fn register(
+    ledger: &mut dyn Ledger,
+    _request: RegisterEncryptionKey,
+    argument: &[u8],
+) -> Result<Done, ContractError> {
+    let caller = Caller::of(ledger)?;
+    let fingerprint = caller.fingerprint;
+    let by_role = keys::encryption_key_by_role(&caller.organization, caller.role, &fingerprint)?;
+    ledger.put(&by_role, INDEXED);
+    if let (Role::Patient, Some(patient)) = (caller.role, &caller.patient) {
+        let by_patient = keys::encryption_key_by_patient(patient, &fingerprint)?;
+        ledger.put(&by_patient, INDEXED);
+    }
+    let owner = Owner {
+        patient: caller.patient.filter(|_| caller.role == Role::Patient),
+        organization: caller.organization,
+        role: caller.role,
+        time: ledger.invocation().timestamp_ms,
+    };
+    ledger.put(
+        &keys::encryption_key_owner(&fingerprint)?,
+        &json::encode(&owner)?,
+    );
+    ledger.put(&keys::encryption_key(&fingerprint)?, argument);
+    Ok(Done {})
+}
+
+pub(crate) fn list(
+    ledger: &mut dyn Ledger,
+    request: EncryptionKeys,
+) -> Result<Page<EncryptionKey>, ContractError> {
+    Caller::of(ledger)?;
+    let wanted = Wanted::new(request.limit, request.bookmark)?;
+    let (range, index) = match (
+        request.fingerprint,
+        request.organization,
+        request.role,
+        request.patient,
+    ) {
+        (Some(fingerprint), None, None, None) => return one(ledger, &fingerprint),
+        (None, Some(organization), Some(role), None) => {
+            (keys::encryption_keys_by_role(&organization, role)?, 2)
+        }
+        (None, None, None, Some(patient)) => (keys::encryption_keys_by_patient(&patient)?, 1),
+        _ => {
+            return Err(ContractError::invalid(
+                "arguments",
+                "give fingerprint, or organization and role, or patient",
+            ));
+        }
+    };
+    let read = |entry: &Entry| load(ledger, &keys::attribute(&entry.key, index)?);
+    wanted.read(ledger, &range, read)
+}
+
+fn one(
+    ledger: &dyn Ledger,
+    fingerprint: &Fingerprint,
+) -> Result<Page<EncryptionKey>, ContractError> {
+    Ok(Page {
+        entries: load(ledger, fingerprint)?.into_iter().collect(),
+        bookmark: None,
+    })
+}
+
+fn load(
+    ledger: &dyn Ledger,
+    fingerprint: &Fingerprint,
+) -> Result<Option<EncryptionKey>, ContractError> {
+    let key = ledger.get(&keys::encryption_key(fingerprint)?);
+    let owner = ledger.get(&keys::encryption_key_owner(fingerprint)?);
+    let Some((key, owner)) = key.zip(owner) else {
+        return Ok(None);
+    };
+    let key: RegisterEncryptionKey = json::stored("encryption key", &key)?;
+    let owner: Owner = json::stored("encryption key", &owner)?;
+    Ok(Some(EncryptionKey {
+        fingerprint: *fingerprint,
+        organization: owner.organization,
+        role: owner.role,
+        patient: owner.patient,
+        key: key.key,
+        time: owner.time,
+    }))
+}

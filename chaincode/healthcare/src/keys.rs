@@ -1,0 +1,199 @@
+//! The layout of the state; the table is in the crate's documentation.
+
+use data_encoding::BASE64URL_NOPAD;
+use stela_consent::{Fingerprint, Hex, Id, Organization, Role};
+use stela_guest::{ContractError, Key, KeyRange};
+
+type Result<T> = std::result::Result<T, ContractError>;
+
+fn text<const N: usize>(bytes: &Hex<N>) -> String {
+    BASE64URL_NOPAD.encode(&bytes.0)
+}
+
+fn key(kind: &str, attributes: &[&str]) -> Result<Key> {
+    Ok(Key::composite(kind, attributes)?)
+}
+
+fn range(kind: &str, attributes: &[&str]) -> Result<KeyRange> {
+    Ok(KeyRange::prefix(kind, attributes)?)
+}
+
+/// Reads an attribute of a key that this module made.
+pub(crate) fn attribute<const N: usize>(key: &[u8], index: usize) -> Result<Hex<N>> {
+    let read = || {
+        let key = Key::decode(key).ok()?;
+        let bytes = BASE64URL_NOPAD
+            .decode(key.attribute(index)?.as_bytes())
+            .ok()?;
+        Some(Hex(bytes.try_into().ok()?))
+    };
+    read().ok_or_else(|| ContractError::corrupt_state("key"))
+}
+
+pub(crate) fn patient(patient: &Id) -> Result<Key> {
+    key("p", &[&text(patient)])
+}
+
+pub(crate) fn consent(patient: &Id, consent: &Id) -> Result<Key> {
+    key("c", &[&text(patient), &text(consent)])
+}
+
+pub(crate) fn consents(patient: &Id) -> Result<KeyRange> {
+    range("c", &[&text(patient)])
+}
+
+pub(crate) fn revocation(patient: &Id, consent: &Id) -> Result<Key> {
+    key("x", &[&text(patient), &text(consent)])
+}
+
+pub(crate) fn revocations(patient: &Id) -> Result<KeyRange> {
+    range("x", &[&text(patient)])
+}
+
+pub(crate) fn record(record: &Id) -> Result<Key> {
+    key("r", &[&text(record)])
+}
+
+pub(crate) fn record_of_patient(patient: &Id, record: &Id) -> Result<Key> {
+    key("i", &[&text(patient), &text(record)])
+}
+
+pub(crate) fn records_of_patient(patient: &Id) -> Result<KeyRange> {
+    range("i", &[&text(patient)])
+}
+
+pub(crate) fn submission(record: &Id, version: u32) -> Result<Key> {
+    key("v", &[&text(record), &version.to_string()])
+}
+
+pub(crate) fn author(record: &Id, version: u32) -> Result<Key> {
+    key("b", &[&text(record), &version.to_string()])
+}
+
+pub(crate) fn review(record: &Id, version: u32) -> Result<Key> {
+    key("s", &[&text(record), &version.to_string()])
+}
+
+pub(crate) fn wrap(record: &Id, version: u32, commitment: &Hex<32>) -> Result<Key> {
+    key(
+        "w",
+        &[&text(record), &version.to_string(), &text(commitment)],
+    )
+}
+
+pub(crate) fn wraps(record: &Id, version: u32) -> Result<KeyRange> {
+    range("w", &[&text(record), &version.to_string()])
+}
+
+pub(crate) fn permit(record: &Id, version: u32, reader: &Fingerprint) -> Result<Key> {
+    key("g", &[&text(record), &version.to_string(), &text(reader)])
+}
+
+pub(crate) fn encryption_key(owner: &Fingerprint) -> Result<Key> {
+    key("k", &[&text(owner)])
+}
+
+pub(crate) fn encryption_key_owner(owner: &Fingerprint) -> Result<Key> {
+    key("e", &[&text(owner)])
+}
+
+pub(crate) fn encryption_key_by_role(
+    organization: &Organization,
+    role: Role,
+    owner: &Fingerprint,
+) -> Result<Key> {
+    key("o", &[organization.as_str(), role.code(), &text(owner)])
+}
+
+pub(crate) fn encryption_keys_by_role(organization: &Organization, role: Role) -> Result<KeyRange> {
+    range("o", &[organization.as_str(), role.code()])
+}
+
+pub(crate) fn encryption_key_by_patient(patient: &Id, owner: &Fingerprint) -> Result<Key> {
+    key("q", &[&text(patient), &text(owner)])
+}
+
+pub(crate) fn encryption_keys_by_patient(patient: &Id) -> Result<KeyRange> {
+    range("q", &[&text(patient)])
+}
+
+pub(crate) fn audit(patient: &Id, time_ms: u64, transaction: &Hex<32>) -> Result<Key> {
+    // Twelve digits of hexadecimal sort by time until the year 10889.
+    key(
+        "a",
+        &[
+            &text(patient),
+            &format!("{time_ms:012x}"),
+            &text(transaction),
+        ],
+    )
+}
+
+pub(crate) fn audit_trail(patient: &Id) -> Result<KeyRange> {
+    range("a", &[&text(patient)])
+}
+
+/// The time and the transaction in the key of an audit entry.
+pub(crate) fn audit_parts(bytes: &[u8]) -> Result<(u64, Hex<32>)> {
+    let corrupt = || ContractError::corrupt_state("key");
+    let key = Key::decode(bytes).map_err(|_| corrupt())?;
+    let time = key
+        .attribute(1)
+        .and_then(|t| u64::from_str_radix(t, 16).ok());
+    Ok((time.ok_or_else(corrupt)?, attribute(bytes, 2)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_does_not_change_unseen() {
+        let id = Hex([0xab; 16]);
+        let hash = Hex([0xcd; 32]);
+        let id_text = "q6urq6urq6urq6urq6urqw";
+        let hash_text = "zc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc0";
+        let check = |key: Result<Key>, expected: String| {
+            let expected = expected.replace('.', "\0");
+            assert_eq!(key.unwrap().as_bytes(), expected.as_bytes());
+        };
+        check(patient(&id), format!("p.{id_text}."));
+        check(consent(&id, &id), format!("c.{id_text}.{id_text}."));
+        check(revocation(&id, &id), format!("x.{id_text}.{id_text}."));
+        check(record(&id), format!("r.{id_text}."));
+        check(
+            record_of_patient(&id, &id),
+            format!("i.{id_text}.{id_text}."),
+        );
+        check(submission(&id, 12), format!("v.{id_text}.12."));
+        check(author(&id, 1), format!("b.{id_text}.1."));
+        check(review(&id, 1), format!("s.{id_text}.1."));
+        check(wrap(&id, 1, &hash), format!("w.{id_text}.1.{hash_text}."));
+        check(permit(&id, 1, &hash), format!("g.{id_text}.1.{hash_text}."));
+        check(encryption_key(&hash), format!("k.{hash_text}."));
+        check(encryption_key_owner(&hash), format!("e.{hash_text}."));
+        check(
+            encryption_key_by_role(&"A".parse().unwrap(), Role::Peer, &hash),
+            format!("o.A.peer.{hash_text}."),
+        );
+        check(
+            encryption_key_by_patient(&id, &hash),
+            format!("q.{id_text}.{hash_text}."),
+        );
+        check(
+            audit(&id, 1_767_225_600_000, &hash),
+            format!("a.{id_text}.019b76daa800.{hash_text}."),
+        );
+    }
+
+    #[test]
+    fn attributes_are_read_back() {
+        let (id, hash) = (Hex([1; 16]), Hex([2; 32]));
+        let key = audit(&id, 77, &hash).unwrap();
+        assert_eq!(audit_parts(key.as_bytes()).unwrap(), (77, hash));
+        let key = consent(&id, &Hex([9; 16])).unwrap();
+        assert_eq!(attribute::<16>(key.as_bytes(), 1).unwrap(), Hex([9; 16]));
+        assert!(attribute::<32>(key.as_bytes(), 1).is_err());
+        assert!(audit_parts(key.as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,224 @@
+//! What each function takes: field by field, unknown ones are refused.
+
+use serde::{Deserialize, Serialize};
+use stela_consent::{
+    Category, Confidentiality, Consent, Fingerprint, Hex, Id, Organization, Purpose, Role,
+    SensitivityLabel,
+};
+
+use crate::value::{Cid, HeaderText, PublicKeyText, RejectReason};
+
+macro_rules! request {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $type,)*
+        }
+    };
+}
+
+request! {
+    /// `register_patient`.
+    RegisterPatient {
+        /// The caller's own id, as in her certificate.
+        patient: Id,
+    }
+}
+
+request! {
+    /// `register_encryption_key`.
+    RegisterEncryptionKey {
+        /// The encoded X-Wing public key in base64 with padding. A later one replaces it.
+        key: PublicKeyText,
+    }
+}
+
+request! {
+    /// `encryption_keys`: exactly one of `fingerprint`; `organization` with `role`; `patient`.
+    EncryptionKeys {
+        /// One certificate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fingerprint: Option<Fingerprint>,
+        /// An organization.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        organization: Option<Organization>,
+        /// A role there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role: Option<Role>,
+        /// A patient.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        patient: Option<Id>,
+        /// Entries of a page.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+        /// Where the page before said to go on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bookmark: Option<String>,
+    }
+}
+
+request! {
+    /// `submit_record` and `amend_record`. The proposal carries exactly one side commitment, to the
+    /// list of wrapped keys; this is stored as it is and never changes.
+    SubmitRecord {
+        /// The record's id.
+        record: Id,
+        /// 1 for a new record, one more than the newest for an amendment.
+        version: u32,
+        /// Whom it is about.
+        patient: Id,
+        /// Where the ciphertext is: a CIDv1 in base32.
+        cid: Cid,
+        /// What kind of record it is.
+        category: Category,
+        /// How confidential.
+        confidentiality: Confidentiality,
+        /// What makes it sensitive.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        labels: Vec<SensitivityLabel>,
+        /// When what it reports took place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        date: Option<u64>,
+        /// The public header of the encryption, in hexadecimal.
+        header: HeaderText,
+        /// The commitment to the key.
+        commitment: Hex<32>,
+    }
+}
+
+request! {
+    /// `confirm_record`.
+    ConfirmRecord {
+        /// The record's id.
+        record: Id,
+        /// The version.
+        version: u32,
+    }
+}
+
+request! {
+    /// `reject_record`.
+    RejectRecord {
+        /// The record's id.
+        record: Id,
+        /// The version.
+        version: u32,
+        /// Why; there is no free text.
+        reason: RejectReason,
+    }
+}
+
+/// `grant_consent`: the consent itself; its patient is the caller.
+pub type GrantConsent = Consent;
+
+request! {
+    /// `revoke_consent`.
+    RevokeConsent {
+        /// The patient.
+        patient: Id,
+        /// The consent's id.
+        consent: Id,
+    }
+}
+
+request! {
+    /// `list_consents`.
+    ListConsents {
+        /// The patient.
+        patient: Id,
+        /// A record about her of which the caller is an author.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        record: Option<Id>,
+        /// Entries of a page.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+        /// Where the page before said to go on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bookmark: Option<String>,
+    }
+}
+
+request! {
+    /// `share_keys`. The proposal carries exactly one side commitment, to the list of wrapped keys.
+    ShareKeys {
+        /// The patient.
+        patient: Id,
+        /// The record's id.
+        record: Id,
+        /// The version whose key is wrapped.
+        version: u32,
+    }
+}
+
+request! {
+    /// `request_access`.
+    RequestAccess {
+        /// The patient.
+        patient: Id,
+        /// The record's id.
+        record: Id,
+        /// The version.
+        version: u32,
+        /// Why.
+        purpose: Purpose,
+    }
+}
+
+request! {
+    /// `read_grant`.
+    ReadGrant {
+        /// The patient.
+        patient: Id,
+        /// The record's id.
+        record: Id,
+        /// The version.
+        version: u32,
+        /// The transaction that permitted; without it, the caller's newest permit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<Hex<32>>,
+    }
+}
+
+request! {
+    /// `get_record`.
+    GetRecord {
+        /// The record's id.
+        record: Id,
+        /// The version; without it, the newest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u32>,
+    }
+}
+
+request! {
+    /// `list_records`.
+    ListRecords {
+        /// The patient.
+        patient: Id,
+        /// For callers to whom a consent must open the records: why. Without it `TREAT`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        purpose: Option<Purpose>,
+        /// Entries of a page.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+        /// Where the page before said to go on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bookmark: Option<String>,
+    }
+}
+
+request! {
+    /// `audit_trail`.
+    AuditTrail {
+        /// The patient.
+        patient: Id,
+        /// Entries of a page.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+        /// Where the page before said to go on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bookmark: Option<String>,
+    }
+}

@@ -1,0 +1,150 @@
+//! The imports of `chaincode.wit`, answered by the recorder.
+
+use std::sync::Arc;
+
+use wasmtime::ResourceLimiter;
+
+use crate::abort::Abort;
+use crate::invocation::{Invocation, LogLevel, Mode};
+use crate::limits::RuntimeLimits;
+use crate::recorder::Recorder;
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated from chaincode.wit"
+)]
+mod generated {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "chaincode",
+        imports: { default: trappable },
+    });
+}
+
+use generated::stela::chaincode::{context, events, logging, state};
+pub(crate) use generated::{Chaincode, ChaincodePre, ContractError};
+
+/// What one invocation's store holds.
+pub(crate) struct Host {
+    pub(crate) recorder: Recorder<'static>,
+    pub(crate) invocation: Arc<Invocation>,
+    pub(crate) ceilings: Ceilings,
+}
+
+/// How far memories and tables may grow.
+pub(crate) struct Ceilings(pub(crate) Arc<RuntimeLimits>);
+
+impl state::Host for Host {
+    fn get(&mut self, key: Vec<u8>) -> wasmtime::Result<Option<Vec<u8>>> {
+        self.recorder.call()?;
+        Ok(self.recorder.get(key)?.map(Into::into))
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> wasmtime::Result<()> {
+        self.recorder.call()?;
+        Ok(self.recorder.put(key, value)?)
+    }
+
+    fn delete(&mut self, key: Vec<u8>) -> wasmtime::Result<()> {
+        self.recorder.call()?;
+        Ok(self.recorder.delete(key)?)
+    }
+
+    fn range(&mut self, start: Vec<u8>, end: Vec<u8>, limit: u32) -> wasmtime::Result<state::Page> {
+        self.recorder.call()?;
+        let page = self.recorder.range(start, end, limit)?;
+        let entry = |(key, value): (bytes::Bytes, bytes::Bytes)| state::Entry {
+            key: key.into(),
+            value: value.into(),
+        };
+        Ok(state::Page {
+            entries: page.entries.into_iter().map(entry).collect(),
+            next: page.next,
+        })
+    }
+}
+
+impl context::Host for Host {
+    fn current(&mut self) -> wasmtime::Result<context::Invocation> {
+        self.recorder.call()?;
+        let invocation = &self.invocation;
+        let caller = &invocation.caller;
+        let attribute = |(name, value): &(String, String)| context::Attribute {
+            name: name.clone(),
+            value: value.clone(),
+        };
+        Ok(context::Invocation {
+            channel: invocation.channel.to_string(),
+            contract: invocation.contract.to_string(),
+            transaction_id: invocation.transaction_id.0.to_vec(),
+            timestamp_ms: invocation.timestamp_ms,
+            mode: match invocation.mode {
+                Mode::Endorse => context::Mode::Endorse,
+                Mode::Evaluate => context::Mode::Evaluate,
+            },
+            caller: context::Caller {
+                organization: caller.organization.to_string(),
+                role: caller.role.clone(),
+                attributes: caller.attributes.iter().map(attribute).collect(),
+                fingerprint: caller.fingerprint.0.to_vec(),
+            },
+            side: invocation.side.iter().map(|hash| hash.0.to_vec()).collect(),
+        })
+    }
+}
+
+impl events::Host for Host {
+    fn set_event(&mut self, name: String, payload: Vec<u8>) -> wasmtime::Result<()> {
+        self.recorder.call()?;
+        Ok(self.recorder.set_event(name, payload)?)
+    }
+}
+
+impl logging::Host for Host {
+    fn log(&mut self, level: logging::Level, message: String) -> wasmtime::Result<()> {
+        self.recorder.call()?;
+        let level = match level {
+            logging::Level::Debug => LogLevel::Debug,
+            logging::Level::Info => LogLevel::Info,
+            logging::Level::Warn => LogLevel::Warn,
+            logging::Level::Error => LogLevel::Error,
+        };
+        let line = self.recorder.log(level, &message)?;
+        let contract = self.invocation.contract.as_str();
+        match level {
+            LogLevel::Debug => tracing::debug!(contract, "{}", line.message),
+            LogLevel::Info => tracing::info!(contract, "{}", line.message),
+            LogLevel::Warn => tracing::warn!(contract, "{}", line.message),
+            LogLevel::Error => tracing::error!(contract, "{}", line.message),
+        }
+        Ok(())
+    }
+}
+
+impl ResourceLimiter for Ceilings {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let max = self.0.memory_bytes as u64;
+        Abort::check("bytes of memory", desired as u64, max)?;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let max = self.0.table_elements as u64;
+        Abort::check("elements of a table", desired as u64, max)?;
+        Ok(true)
+    }
+}

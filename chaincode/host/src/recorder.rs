@@ -1,0 +1,398 @@
+//! What an invocation reads, writes and says, within its limits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use stela_protocol::limits::KEY_BYTES_MAX;
+use stela_protocol::{FORMAT_VERSION, Hash32, Height, hash, key, pb};
+
+use crate::abort::Abort;
+use crate::invocation::{LogLevel, LogLine};
+use crate::limits::RuntimeLimits;
+use crate::view::StateView;
+
+/// A value at least this long that equals an argument is replaced by a reference to it.
+const REFERENCE_BYTES_MIN: usize = 32;
+
+/// A page of a range, as the contract sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) entries: Vec<(Bytes, Bytes)>,
+    pub(crate) next: Option<Vec<u8>>,
+}
+
+pub(crate) struct Recorder<'v> {
+    view: &'v dyn StateView,
+    limits: Arc<RuntimeLimits>,
+    /// Every key that was read one by one; the view is asked once.
+    reads: BTreeMap<Vec<u8>, Option<(Bytes, Height)>>,
+    ranges: Vec<pb::RangeRead>,
+    writes: BTreeMap<Vec<u8>, Option<Bytes>>,
+    events: Vec<pb::ContractEvent>,
+    logs: Vec<LogLine>,
+    host_calls: u64,
+    read_bytes: u64,
+    write_bytes: u64,
+}
+
+impl<'v> Recorder<'v> {
+    pub(crate) fn new(view: &'v dyn StateView, limits: Arc<RuntimeLimits>) -> Self {
+        Self {
+            view,
+            limits,
+            reads: BTreeMap::new(),
+            ranges: Vec::new(),
+            writes: BTreeMap::new(),
+            events: Vec::new(),
+            logs: Vec::new(),
+            host_calls: 0,
+            read_bytes: 0,
+            write_bytes: 0,
+        }
+    }
+
+    /// Counts a call of the host.
+    pub(crate) fn call(&mut self) -> Result<(), Abort> {
+        self.host_calls += 1;
+        Abort::check("host calls", self.host_calls, self.limits.host_calls)
+    }
+
+    pub(crate) fn get(&mut self, key: Vec<u8>) -> Result<Option<Bytes>, Abort> {
+        key::check(&key)?;
+        if let Some(known) = self.reads.get(&key) {
+            return Ok(known.as_ref().map(|(value, _)| value.clone()));
+        }
+        let entries = self.reads.len() as u64 + 1;
+        Abort::check("keys read", entries, self.limits.set_entries)?;
+        let found = self.view.get(&key)?;
+        let value = found.as_ref().map(|(value, _)| value.clone());
+        self.count_read(key.len() + value.as_ref().map_or(0, Bytes::len))?;
+        self.reads.insert(key, found);
+        Ok(value)
+    }
+
+    pub(crate) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), Abort> {
+        Abort::check(
+            "bytes of a value",
+            value.len() as u64,
+            self.limits.value_bytes as u64,
+        )?;
+        self.write(key, Some(value.into()))
+    }
+
+    pub(crate) fn delete(&mut self, key: Vec<u8>) -> Result<(), Abort> {
+        self.write(key, None)
+    }
+
+    fn write(&mut self, key: Vec<u8>, value: Option<Bytes>) -> Result<(), Abort> {
+        key::check(&key)?;
+        self.write_bytes += (key.len() + value.as_ref().map_or(0, Bytes::len)) as u64;
+        Abort::check("bytes written", self.write_bytes, self.limits.write_bytes)?;
+        self.writes.insert(key, value);
+        let entries = self.writes.len() as u64;
+        Abort::check("keys written", entries, self.limits.set_entries)
+    }
+
+    /// Reads a page. What is recorded ends behind the page's last key when the page is full, so that
+    /// nothing behind it, which the contract did not see, can conflict.
+    pub(crate) fn range(
+        &mut self,
+        start: Vec<u8>,
+        end: Vec<u8>,
+        limit: u32,
+    ) -> Result<Page, Abort> {
+        check_bound(&start)?;
+        check_bound(&end)?;
+        if start >= end || limit == 0 {
+            return Err(Abort::Range);
+        }
+        let ranges = self.ranges.len() as u64 + 1;
+        Abort::check("ranges read", ranges, self.limits.set_entries)?;
+        let limit = limit.min(self.limits.range_entries) as usize;
+        let found = self.view.range(&start, &end, limit)?;
+        self.count_read(
+            found
+                .iter()
+                .map(|(key, value, _)| key.len() + value.len())
+                .sum(),
+        )?;
+        let next = found
+            .last()
+            .filter(|_| found.len() == limit)
+            .map(|(last, _, _)| [last.as_ref(), &[0]].concat())
+            .filter(|next| *next < end);
+        let keys = found.iter().map(|(key, _, height)| (key.as_ref(), *height));
+        self.ranges.push(pb::RangeRead {
+            start: start.into(),
+            end: next.clone().unwrap_or(end).into(),
+            results_hash: hash::range_results(keys).to_bytes(),
+        });
+        let entries = found.into_iter().map(|(key, value, _)| (key, value));
+        Ok(Page {
+            entries: entries.collect(),
+            next,
+        })
+    }
+
+    fn count_read(&mut self, bytes: usize) -> Result<(), Abort> {
+        self.read_bytes += bytes as u64;
+        Abort::check("bytes read", self.read_bytes, self.limits.read_bytes)
+    }
+
+    pub(crate) fn set_event(&mut self, name: String, payload: Vec<u8>) -> Result<(), Abort> {
+        let limits = &self.limits;
+        Abort::check("events", self.events.len() as u64 + 1, limits.events)?;
+        Abort::check(
+            "bytes of an event's name",
+            name.len() as u64,
+            limits.event_name_bytes as u64,
+        )?;
+        Abort::check(
+            "bytes of an event",
+            payload.len() as u64,
+            limits.event_bytes as u64,
+        )?;
+        self.events.push(pb::ContractEvent {
+            name,
+            payload: payload.into(),
+        });
+        Ok(())
+    }
+
+    pub(crate) fn log(&mut self, level: LogLevel, message: &str) -> Result<&LogLine, Abort> {
+        let lines = self.logs.len() as u64 + 1;
+        Abort::check("log lines", lines, self.limits.log_lines)?;
+        self.logs.push(LogLine {
+            level,
+            message: printable(message, self.limits.log_line_bytes),
+        });
+        Ok(&self.logs[self.logs.len() - 1])
+    }
+
+    /// What the endorser signs, and the log.
+    pub(crate) fn finish(
+        self,
+        package_hash: &Hash32,
+        arguments: &[Bytes],
+        payload: Vec<u8>,
+    ) -> (pb::Result, Vec<LogLine>) {
+        let reads = self.reads.into_iter().map(|(key, found)| pb::Read {
+            key: key.into(),
+            height: found.map(|(_, height)| height.into()),
+        });
+        let writes = self.writes.into_iter().map(|(key, value)| pb::Write {
+            key: key.into(),
+            change: Some(change(value, arguments)),
+        });
+        let result = pb::Result {
+            version: FORMAT_VERSION,
+            package_hash: package_hash.to_bytes(),
+            response: Some(pb::Response {
+                payload: payload.into(),
+            }),
+            reads: reads.collect(),
+            ranges: self.ranges,
+            writes: writes.collect(),
+            events: self.events,
+        };
+        (result, self.logs)
+    }
+}
+
+fn change(value: Option<Bytes>, arguments: &[Bytes]) -> pb::write::Change {
+    let Some(value) = value else {
+        return pb::write::Change::Delete(true);
+    };
+    let argument = arguments
+        .iter()
+        .position(|argument| value.len() >= REFERENCE_BYTES_MIN && *argument == value);
+    match argument.and_then(|index| u32::try_from(index).ok()) {
+        Some(index) => pb::write::Change::Argument(index),
+        None => pb::write::Change::Value(value),
+    }
+}
+
+/// The bound of a range may be one byte longer than a key: the start of the page behind it.
+fn check_bound(bound: &[u8]) -> Result<(), Abort> {
+    Abort::check(
+        "bytes of a range's bound",
+        bound.len() as u64,
+        KEY_BYTES_MAX as u64 + 1,
+    )
+}
+
+/// A line cannot forge other lines, nor grow without bound.
+pub(crate) fn printable(text: &str, bytes_max: usize) -> String {
+    let cut = &text[..text.floor_char_boundary(bytes_max)];
+    cut.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::StateError;
+
+    struct Rows(Vec<(&'static str, &'static str)>);
+
+    const HEIGHT: Height = Height {
+        block: 3,
+        transaction: 1,
+    };
+
+    impl StateView for Rows {
+        fn get(&self, key: &[u8]) -> Result<Option<(Bytes, Height)>, StateError> {
+            let row = self.0.iter().find(|(k, _)| k.as_bytes() == key);
+            Ok(row.map(|(_, value)| (Bytes::from_static(value.as_bytes()), HEIGHT)))
+        }
+
+        fn range(
+            &self,
+            start: &[u8],
+            end: &[u8],
+            limit: usize,
+        ) -> Result<Vec<(Bytes, Bytes, Height)>, StateError> {
+            let inside = self
+                .0
+                .iter()
+                .filter(|(k, _)| start <= k.as_bytes() && k.as_bytes() < end);
+            let row = |(key, value): &(&'static str, &'static str)| {
+                let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+                (bytes(key), bytes(value), HEIGHT)
+            };
+            Ok(inside.take(limit).map(row).collect())
+        }
+    }
+
+    fn rows() -> Rows {
+        Rows(vec![("a", "1"), ("b", "2"), ("c", "3")])
+    }
+
+    fn recorder(view: &Rows) -> Recorder<'_> {
+        Recorder::new(view, Arc::new(RuntimeLimits::default()))
+    }
+
+    #[test]
+    fn the_set_is_sorted_and_each_key_is_there_once() {
+        let view = rows();
+        let mut recorder = recorder(&view);
+        for key in ["b", "zz", "a", "b"] {
+            recorder.get(key.into()).unwrap();
+        }
+        recorder.put("y".into(), b"first".to_vec()).unwrap();
+        recorder.put("x".into(), vec![7; 40]).unwrap();
+        recorder.put("y".into(), b"last".to_vec()).unwrap();
+        recorder.delete("a".into()).unwrap();
+        let arguments = [Bytes::from_static(b"last"), Bytes::from(vec![7; 40])];
+        let (result, _) = recorder.finish(&Hash32([9; 32]), &arguments, b"{}".to_vec());
+        let reads: Vec<_> = result
+            .reads
+            .iter()
+            .map(|r| (&r.key[..], r.height.is_some()))
+            .collect();
+        assert_eq!(reads, [(&b"a"[..], true), (b"b", true), (b"zz", false)]);
+        let writes: Vec<_> = result
+            .writes
+            .iter()
+            .map(|w| (&w.key[..], w.change.clone()))
+            .collect();
+        assert_eq!(
+            writes,
+            [
+                (&b"a"[..], Some(pb::write::Change::Delete(true))),
+                (b"x", Some(pb::write::Change::Argument(1))),
+                (
+                    b"y",
+                    Some(pb::write::Change::Value(Bytes::from_static(b"last")))
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_full_page_ends_behind_its_last_key() {
+        let view = rows();
+        let mut recorder = recorder(&view);
+        let mut page =
+            |start: &str, limit| recorder.range(start.into(), "d".into(), limit).unwrap();
+        let first = page("a", 2);
+        assert_eq!(first.entries.len(), 2);
+        assert_eq!(first.next.as_deref(), Some(&b"b\0"[..]));
+        assert_eq!(page("b\0", 2).next, None);
+        assert_eq!(page("a", 3).next.as_deref(), Some(&b"c\0"[..]));
+        assert_eq!(page("a", 4).next, None);
+        let (result, _) = recorder.finish(&Hash32::ZERO, &[], Vec::new());
+        let ends: Vec<_> = result.ranges.iter().map(|r| &r.end[..]).collect();
+        assert_eq!(ends, [&b"b\0"[..], b"d", b"c\0", b"d"]);
+        let keys = [(&b"a"[..], HEIGHT), (&b"b"[..], HEIGHT)];
+        assert_eq!(
+            result.ranges[0].results_hash,
+            hash::range_results(keys).to_bytes()
+        );
+    }
+
+    #[test]
+    fn a_write_is_not_seen_by_a_read() {
+        let view = rows();
+        let mut recorder = recorder(&view);
+        recorder.put("a".into(), b"new".to_vec()).unwrap();
+        assert_eq!(
+            recorder.get("a".into()).unwrap().as_deref(),
+            Some(&b"1"[..])
+        );
+        let page = recorder.range("a".into(), "b".into(), 9).unwrap();
+        assert_eq!(page.entries[0].1, "1");
+    }
+
+    #[test]
+    fn what_exceeds_a_limit_is_refused() {
+        let view = rows();
+        let mut limits = RuntimeLimits {
+            host_calls: 1,
+            set_entries: 2,
+            write_bytes: 10,
+            value_bytes: 8,
+            read_bytes: 6,
+            events: 1,
+            event_bytes: 2,
+            log_lines: 1,
+            ..RuntimeLimits::default()
+        };
+        let mut r = Recorder::new(&view, Arc::new(limits.clone()));
+        let limit = |what, max| Err(Abort::Limit { what, max });
+        assert!(r.call().is_ok());
+        assert_eq!(r.call(), limit("host calls", 1));
+        assert_eq!(r.put("k".into(), vec![0; 9]), limit("bytes of a value", 8));
+        assert!(r.put("k".into(), vec![0; 8]).is_ok());
+        assert_eq!(r.put("k".into(), vec![0; 1]), limit("bytes written", 10));
+        assert_eq!(r.range("a".into(), "d".into(), 4).map(drop), Ok(()));
+        assert_eq!(r.get("a".into()).map(drop), limit("bytes read", 6));
+        assert!(r.set_event("e".into(), vec![0; 2]).is_ok());
+        assert_eq!(r.set_event("e".into(), vec![]), limit("events", 1));
+        assert!(r.log(LogLevel::Info, "x").is_ok());
+        assert_eq!(r.log(LogLevel::Info, "x").map(drop), limit("log lines", 1));
+        limits.read_bytes = 100;
+        let mut r = Recorder::new(&view, Arc::new(limits));
+        assert!(r.get("a".into()).is_ok() && r.get("b".into()).is_ok());
+        assert_eq!(r.get("c".into()).map(drop), limit("keys read", 2));
+        assert_eq!(
+            r.set_event("e".into(), vec![0; 3]),
+            limit("bytes of an event", 2)
+        );
+        assert!(matches!(r.get(Vec::new()), Err(Abort::Key(_))));
+        assert!(matches!(
+            r.put(vec![1; KEY_BYTES_MAX + 1], vec![]),
+            Err(Abort::Key(_))
+        ));
+        assert_eq!(r.range("b".into(), "b".into(), 1), Err(Abort::Range));
+        assert_eq!(r.range("a".into(), "b".into(), 0), Err(Abort::Range));
+    }
+
+    #[test]
+    fn a_log_line_is_one_short_line() {
+        assert_eq!(printable("a\nb\u{1b}[31m", 100), "a b [31m");
+        assert_eq!(printable("ééé", 3), "é");
+    }
+}

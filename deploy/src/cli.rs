@@ -1,0 +1,89 @@
+//! Runs the command `stela` as a user would, and reads its JSON.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde_json::Value;
+
+use crate::limits::COMMAND;
+use crate::process::{binary, stopwatch};
+
+/// One user at her command line.
+#[derive(Debug, Clone)]
+pub struct Stela {
+    profile: PathBuf,
+}
+
+/// What a command answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The exit code.
+    pub code: i32,
+    /// The JSON it printed.
+    pub json: Value,
+    /// What it said on standard error.
+    pub said: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Answer {
+    /// A field of the JSON as text.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn text(&self, field: &str) -> anyhow::Result<&str> {
+        let value = self.json.pointer(field).and_then(Value::as_str);
+        value.with_context(|| format!("the answer has no {field}: {}", self.json))
+    }
+}
+
+impl Stela {
+    /// The user whose profile is in this folder.
+    pub fn new(profile: PathBuf) -> Self {
+        Self { profile }
+    }
+
+    /// Her profile.
+    pub fn profile(&self) -> &Path {
+        &self.profile
+    }
+
+    /// Runs a command that must succeed.
+    ///
+    /// # Errors
+    /// With what the command said, when it does not.
+    pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
+        let answer = self.attempt(arguments).await?;
+        anyhow::ensure!(
+            answer.code == 0,
+            "`stela {}` ended with {}: {}",
+            arguments.join(" "),
+            answer.code,
+            answer.said.trim()
+        );
+        Ok(answer)
+    }
+
+    /// Runs a command and answers with its exit code, whatever it is.
+    ///
+    /// # Errors
+    /// When the command cannot be started, takes too long, or prints no JSON.
+    pub async fn attempt(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
+        let started = stopwatch();
+        let mut command = tokio::process::Command::new(binary("stela")?);
+        command.arg("--json").arg("--profile").arg(&self.profile).args(arguments);
+        command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+        let output = tokio::time::timeout(COMMAND, command.output())
+            .await
+            .with_context(|| format!("`stela {}` took too long", arguments.join(" ")))??;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let json = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        Ok(Answer {
+            code: output.status.code().unwrap_or(-1),
+            json,
+            said,
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+}

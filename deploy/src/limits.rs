@@ -1,0 +1,20 @@
+//! Bounds of the launcher and the demo.
+
+use std::time::Duration;
+
+/// How long a process may take until it answers.
+pub const READY: Duration = Duration::from_secs(60);
+/// How long a process may take to end after it was asked to.
+pub const STOP: Duration = Duration::from_secs(10);
+/// How long one command of the demo may take.
+pub const COMMAND: Duration = Duration::from_secs(120);
+/// How often a condition is looked at while it is waited for.
+pub const POLL: Duration = Duration::from_millis(25);
+/// Bytes that the wire recorder keeps of each port; what comes later is passed on unrecorded.
+pub const WIRE_BYTES_MAX: u64 = 256 << 20;
+/// How far back the certificates of a new network are valid, against clocks that differ.
+pub const CLOCK_SKEW_MS: u64 = 5 * 60 * 1000;
+/// How long certificates of a demonstration network are valid.
+pub const VALIDITY_MS: u64 = 30 * 24 * 3600 * 1000;
+/// The channel's transaction window.
+pub const WINDOW_MS: u64 = 5 * 60 * 1000;

@@ -1,0 +1,388 @@
+//! A network's processes: starts them, joins them to the channel, ends them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use stela_client::{Admin, AdminOptions, Endpoint, NodeStatus};
+use stela_identity::Credentials;
+use stela_identity::tls::{TlsIdentity, TlsRoots, TlsSettings};
+use stela_protocol::{Hash32, OrgId, hash};
+
+use crate::limits::{POLL, READY, STOP};
+use crate::materials::{Materials, User, node_config, user_folder};
+use crate::process::{Process, binary, now_ms, runs, terminate};
+use crate::relay;
+use crate::topology::{CHANNEL, Kind, Node, ORGANIZATIONS, Port, Topology};
+
+/// What is needed to find a running network again.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NetworkFile {
+    /// Who takes part and where.
+    pub topology: Topology,
+    /// Process ids and the binary that each runs, by title; the wire recorder is among them.
+    pub processes: BTreeMap<String, (u32, PathBuf)>,
+}
+
+/// A running network; its processes end when it is dropped, unless it was [kept](Network::keep).
+pub struct Network {
+    folder: PathBuf,
+    topology: Topology,
+    recorder: Option<Process>,
+    processes: BTreeMap<String, Process>,
+}
+
+impl Network {
+    /// Makes a new network in `folder`, which must be empty or absent, and brings it up to its
+    /// first block: all nodes joined and the contract installed.
+    ///
+    /// # Errors
+    /// When a file, a process or an answer is not as it must be.
+    pub async fn create(
+        folder: &Path,
+        package: &[u8],
+        users: &[User],
+        progress: &dyn Fn(&str),
+    ) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let folder = folder.canonicalize()?;
+        anyhow::ensure!(
+            std::fs::read_dir(&folder)?.next().is_none(),
+            "{} is not empty; remove it or choose another folder",
+            folder.display()
+        );
+        let topology = Topology::on_free_ports()?;
+        progress("making keys, certificates and the genesis block");
+        let genesis = prepare(&folder, &topology, hash::package(package), users)?;
+        let mut network =
+            Self { folder, topology, recorder: None, processes: BTreeMap::new() };
+        progress("starting nine nodes and the wire recorder");
+        network.start_recorder()?;
+        for kind in [Kind::Orderer, Kind::Peer] {
+            network.start_all(kind)?;
+        }
+        network.save()?;
+        progress("joining the channel and installing the contract");
+        network.join_all(&genesis, package).await?;
+        network.start_all(Kind::Storage)?;
+        network.save()?;
+        network.storage_ready().await?;
+        Ok(network)
+    }
+
+    /// The network's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Who takes part and where.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    fn node_folder(&self, node: &Node) -> PathBuf {
+        self.folder.join(&node.organization).join(&node.name)
+    }
+
+    fn start_recorder(&mut self) -> anyhow::Result<()> {
+        let spec = self.folder.join("wire.json");
+        std::fs::write(&spec, serde_json::to_vec(&self.topology.ports())?)?;
+        let wire = self.folder.join("wire");
+        let arguments = ["record", text(&spec)?, text(&wire)?];
+        let log = self.folder.join("recorder.log");
+        let program = binary("stela-network")?;
+        self.recorder = Some(Process::start("the wire recorder", &program, &arguments, &log)?);
+        Ok(())
+    }
+
+    fn start_all(&mut self, kind: Kind) -> anyhow::Result<()> {
+        let nodes: Vec<Node> = self.topology.of(kind).cloned().collect();
+        nodes.iter().try_for_each(|node| self.start(node))
+    }
+
+    /// Starts one node (again).
+    ///
+    /// # Errors
+    /// When its program cannot be started.
+    pub fn start(&mut self, node: &Node) -> anyhow::Result<()> {
+        let folder = self.node_folder(node);
+        let role = node.kind.role();
+        let config = folder.join(format!("{role}.toml"));
+        let arguments = ["--config", text(&config)?];
+        let program = binary(&format!("stela-{role}"))?;
+        let log = folder.join(format!("{role}.log"));
+        let process = Process::start(&node.title(), &program, &arguments, &log)?;
+        self.processes.insert(node.title(), process);
+        Ok(())
+    }
+
+    /// `kill -9` of one node.
+    ///
+    /// # Errors
+    /// When it did not run.
+    pub fn kill(&mut self, node: &Node) -> anyhow::Result<()> {
+        let process = self.processes.get_mut(&node.title()).context("not started")?;
+        process.kill().map(drop)
+    }
+
+    async fn join_all(&mut self, genesis: &[u8], package: &[u8]) -> anyhow::Result<()> {
+        for node in self.topology.of(Kind::Orderer).cloned().collect::<Vec<_>>() {
+            let admin = self.admin(&node)?;
+            self.ready(&node, || admin.status()).await?;
+            admin.join(genesis.to_vec().into()).await?;
+        }
+        for node in self.topology.of(Kind::Peer).cloned().collect::<Vec<_>>() {
+            let admin = self.admin(&node)?;
+            self.ready(&node, || admin.status()).await?;
+            let installed = admin.install(package.to_vec().into()).await?;
+            anyhow::ensure!(installed == hash::package(package), "the package changed on its way");
+            admin.join(genesis.to_vec().into()).await?;
+        }
+        Ok(())
+    }
+
+    async fn ready<T, E, F>(&mut self, node: &Node, ask: impl Fn() -> F) -> anyhow::Result<T>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let deadline = tokio::time::Instant::now() + READY;
+        loop {
+            if let Some(process) = self.processes.get_mut(&node.title()) {
+                process.check()?;
+            }
+            match ask().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if tokio::time::Instant::now() >= deadline => {
+                    return Err(error).with_context(|| format!("{} does not answer", node.title()));
+                }
+                Err(_) => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    async fn storage_ready(&mut self) -> anyhow::Result<()> {
+        for node in self.topology.of(Kind::Storage).cloned().collect::<Vec<_>>() {
+            let address = node.service.listen;
+            self.ready(&node, || tokio::net::TcpStream::connect(address)).await?;
+        }
+        Ok(())
+    }
+
+    /// A connection to a node as the administrator of its organization.
+    ///
+    /// # Errors
+    /// When the administrator's profile cannot be read.
+    pub fn admin(&self, node: &Node) -> anyhow::Result<Admin> {
+        let profile = user_folder(&self.folder, &administrator(&node.organization)?);
+        let endpoint = Endpoint {
+            organization: OrgId::new(&node.organization)?,
+            address: node.service.public.to_string(),
+        };
+        let credentials = Arc::new(Credentials::load(&profile.join("identity"))?);
+        let tls = tls_settings(&self.folder, &profile.join("tls"))?;
+        Ok(Admin::connect(AdminOptions::new(endpoint, tls, credentials))?)
+    }
+
+    /// What a node says of itself.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn status(&self, node: &Node) -> anyhow::Result<NodeStatus> {
+        Ok(self.admin(node)?.status().await?)
+    }
+
+    /// The orderer that leads the channel, by what the others say.
+    ///
+    /// # Errors
+    /// When none is known within `patience`.
+    pub async fn leader(&self, patience: Duration) -> anyhow::Result<Node> {
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            for node in self.topology.of(Kind::Orderer) {
+                let Ok(status) = self.status(node).await else { continue };
+                let channel = status.channels.iter().find(|c| c.channel.as_str() == CHANNEL);
+                if let Some(leader) = channel.and_then(|channel| channel.leader) {
+                    let index = usize::try_from(leader)?.checked_sub(1);
+                    let found = index.and_then(|index| self.topology.of(Kind::Orderer).nth(index));
+                    return found.cloned().context("the leader is no orderer of the channel");
+                }
+            }
+            anyhow::ensure!(tokio::time::Instant::now() < deadline, "no orderer leads");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Resident memory of every process, in bytes.
+    pub fn resident_bytes(&self) -> BTreeMap<String, u64> {
+        self.processes
+            .iter()
+            .filter_map(|(title, process)| {
+                Some((title.clone(), crate::process::resident_bytes(process.id())?))
+            })
+            .collect()
+    }
+
+    /// Writes down what is needed to end the network later.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self) -> anyhow::Result<()> {
+        let mut processes = BTreeMap::new();
+        for (title, process) in &self.processes {
+            let kind = self.topology.nodes.iter().find(|node| node.title() == *title);
+            let role = kind.context("a process without a node")?.kind.role();
+            processes.insert(title.clone(), (process.id(), binary(&format!("stela-{role}"))?));
+        }
+        if let Some(recorder) = &self.recorder {
+            processes.insert("recorder".to_owned(), (recorder.id(), binary("stela-network")?));
+        }
+        let file = NetworkFile { topology: self.topology.clone(), processes };
+        std::fs::write(network_file(&self.folder), serde_json::to_vec_pretty(&file)?)?;
+        Ok(())
+    }
+
+    /// Leaves the processes running when this program ends.
+    ///
+    /// # Errors
+    /// When the file to find them again cannot be written; then they end as usual.
+    pub fn keep(mut self) -> anyhow::Result<()> {
+        self.save()?;
+        self.processes.clear();
+        self.recorder = None;
+        Ok(())
+    }
+
+    /// Ends every process and says which did not end as asked.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        // All are asked before any is waited for.
+        for process in self.processes.values() {
+            let _gone = terminate(process.id());
+        }
+        for process in self.processes.values_mut() {
+            process.stop(STOP)?;
+        }
+        self.processes.clear();
+        if let Some(mut recorder) = self.recorder.take() {
+            recorder.stop(STOP)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            tracing::error!(%error, "a process could not be ended");
+        }
+    }
+}
+
+/// Where a network's processes are written down.
+pub fn network_file(folder: &Path) -> PathBuf {
+    folder.join("network.json")
+}
+
+/// Ends the processes of a kept network: those that still run the binary they were started with.
+///
+/// # Errors
+/// When the file cannot be read or a process does not end.
+pub fn down(folder: &Path) -> anyhow::Result<Vec<String>> {
+    let path = network_file(folder);
+    let bytes = std::fs::read(&path).with_context(|| format!("no network at {}", path.display()))?;
+    let file: NetworkFile = serde_json::from_slice(&bytes)?;
+    let running: Vec<_> =
+        file.processes.iter().filter(|(_, (id, binary))| runs(*id, binary)).collect();
+    for (title, (id, _)) in &running {
+        terminate(*id).with_context(|| format!("cannot end {title}"))?;
+    }
+    crate::process::wait(STOP, || {
+        Ok(running.iter().all(|(_, (id, binary))| !runs(*id, binary)).then_some(()))
+    })?;
+    Ok(running.into_iter().map(|(title, _)| title.clone()).collect())
+}
+
+/// The administrator's profile at an organization.
+///
+/// # Errors
+/// When it is no member.
+pub fn administrator(organization: &str) -> anyhow::Result<User> {
+    let organization = ORGANIZATIONS
+        .into_iter()
+        .find(|name| *name == organization)
+        .with_context(|| format!("{organization} is no member"))?;
+    Ok(User { organization, name: "admin", role: "admin", attributes: BTreeMap::new() })
+}
+
+fn prepare(
+    folder: &Path,
+    topology: &Topology,
+    package: Hash32,
+    users: &[User],
+) -> anyhow::Result<Vec<u8>> {
+    let now = now_ms();
+    let materials = Materials::create(folder, now)?;
+    let swarm_key = stela_ipfs::generate_swarm_key().to_key_file();
+    std::fs::write(folder.join("swarm.key"), swarm_key.as_bytes())?;
+    let mut enrolled = Vec::new();
+    let mut swarm_ids = BTreeMap::new();
+    for node in &topology.nodes {
+        enrolled.push((node.clone(), materials.enrol_node(node)?));
+        let home = materials.node_folder(node);
+        if node.kind == Kind::Storage {
+            swarm_ids.insert(node.title(), storage_identity(&home.join("data"))?);
+        }
+        let role = node.kind.role();
+        std::fs::write(home.join(format!("{role}.toml")), node_config(node, topology))?;
+    }
+    for organization in ORGANIZATIONS {
+        materials.enrol_user(&administrator(organization)?, topology)?;
+    }
+    for user in users {
+        materials.enrol_user(user, topology)?;
+    }
+    materials.genesis(&enrolled, &swarm_ids, package, now)
+}
+
+fn storage_identity(data: &Path) -> anyhow::Result<String> {
+    let output = std::process::Command::new(binary("stela-storage")?)
+        .args(["init", "--json", "--data"])
+        .arg(data)
+        .output()?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let id = answer.get("peer_id").and_then(serde_json::Value::as_str);
+    Ok(id.context("stela-storage init printed no peer id")?.to_owned())
+}
+
+fn text(path: &Path) -> anyhow::Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+/// TLS as a user's client does it: her certificate, and the roots of every member.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn tls_settings(folder: &Path, tls: &Path) -> anyhow::Result<TlsSettings> {
+    let mut roots = TlsRoots::new();
+    for organization in ORGANIZATIONS {
+        let pem = std::fs::read(folder.join(format!("public/tls-roots/{organization}.pem")))?;
+        roots = roots.add(&OrgId::new(organization)?, pem::parse(pem)?.contents())?;
+    }
+    Ok(TlsSettings::new(TlsIdentity::load(tls)?, &roots)?)
+}
+
+/// Records every port until the process is ended.
+///
+/// # Errors
+/// When the specification cannot be read or a port is taken.
+pub async fn record(spec: &Path, folder: &Path) -> anyhow::Result<()> {
+    let ports: Vec<(String, Port)> = serde_json::from_slice(&std::fs::read(spec)?)?;
+    relay::run(ports, folder.to_owned()).await
+}

@@ -1,0 +1,160 @@
+//! Processes that this program starts and ends; no others are ever touched.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::limits::POLL;
+
+/// Where the binaries of this build are: beside the running one.
+///
+/// # Errors
+/// When the binary is not there, with what to run to get it.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("this program does not know where it is")?;
+    let folders = own.ancestors().skip(1).take(2);
+    folders
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+        .with_context(|| format!("{name} is not built; run `cargo build --workspace --bins`"))
+}
+
+/// A running program with its log.
+#[derive(Debug)]
+pub struct Process {
+    title: String,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Process {
+    /// Starts a program in a process group of its own, so that a `Ctrl-C` at the terminal reaches
+    /// only the one that has to clean up. Output is appended to `log`.
+    ///
+    /// # Errors
+    /// When the program or the log cannot be opened.
+    pub fn start(title: &str, program: &Path, arguments: &[&str], log: &Path) -> anyhow::Result<Self> {
+        use std::os::unix::process::CommandExt;
+        let out = File::options().create(true).append(true).open(log)?;
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        Ok(Self { title: title.to_owned(), log: log.to_owned(), child })
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// With the end of its log when it has ended.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(5).collect();
+            let tail: Vec<&str> = tail.into_iter().rev().collect();
+            anyhow::bail!("{} ended with {status}; its last lines:\n{}", self.title, tail.join("\n"));
+        }
+        Ok(())
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Errors
+    /// When it had ended before.
+    pub fn kill(&mut self) -> anyhow::Result<ExitStatus> {
+        self.check()?;
+        self.child.kill()?;
+        Ok(self.child.wait()?)
+    }
+
+    /// Asks it to end and waits; kills it when it does not.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn stop(&mut self, patience: Duration) -> anyhow::Result<()> {
+        if self.child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        terminate(self.id())?;
+        let gone = wait(patience, || Ok(self.child.try_wait()?.map(drop)));
+        if gone.is_err() {
+            self.child.kill()?;
+            self.child.wait()?;
+        }
+        Ok(())
+    }
+}
+
+/// Sends SIGTERM to one process.
+///
+/// # Errors
+/// When there is no such process.
+pub fn terminate(id: u32) -> anyhow::Result<()> {
+    let id = rustix::process::Pid::from_raw(i32::try_from(id)?).context("process 0")?;
+    Ok(rustix::process::kill_process(id, rustix::process::Signal::TERM)?)
+}
+
+/// Whether process `id` runs the program at `path`.
+pub fn runs(id: u32, path: &Path) -> bool {
+    std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| exe == path)
+}
+
+/// Resident memory of a process in bytes, where the system tells it.
+pub fn resident_bytes(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Looks at a condition until it gives something or the deadline passes.
+///
+/// # Errors
+/// The condition's own error at once; otherwise that it did not happen in time.
+pub fn wait<T>(
+    patience: Duration,
+    mut condition: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    let started = now();
+    loop {
+        if let Some(found) = condition()? {
+            return Ok(found);
+        }
+        anyhow::ensure!(started.elapsed() < patience, "it did not happen within {patience:?}");
+        pause();
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the launcher is a driver: it owns the clock")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+#[allow(clippy::disallowed_methods, reason = "a short pause between two looks at a condition")]
+fn pause() {
+    std::thread::sleep(POLL);
+}
+
+/// Milliseconds since the Unix epoch.
+#[allow(clippy::disallowed_methods, reason = "the launcher is a driver: it owns the clock")]
+pub fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A clock for how long steps take.
+pub fn stopwatch() -> std::time::Instant {
+    now()
+}

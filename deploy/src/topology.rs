@@ -1,0 +1,138 @@
+//! Who takes part in a network on one machine, and where each node answers.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+/// The channel of the demonstration.
+pub const CHANNEL: &str = "care";
+/// The contract of the demonstration.
+pub const CONTRACT: &str = "healthcare";
+/// The member organizations.
+pub const ORGANIZATIONS: [&str; 3] = ["HospitalA", "HospitalB", "HospitalC"];
+
+/// What a node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Orders transactions.
+    Orderer,
+    /// Endorses and validates them.
+    Peer,
+    /// Holds ciphertext.
+    Storage,
+}
+
+impl Kind {
+    /// The role in the node's certificate, which is also the start of its name.
+    pub fn role(self) -> &'static str {
+        match self {
+            Self::Orderer => "orderer",
+            Self::Peer => "peer",
+            Self::Storage => "storage",
+        }
+    }
+}
+
+/// A port with the recorder before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Where the node listens.
+    pub listen: SocketAddr,
+    /// Where everybody else finds it; the recorder passes on from there.
+    pub public: SocketAddr,
+}
+
+/// One node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Node {
+    /// The organization that runs it.
+    pub organization: String,
+    /// Its name in the organization.
+    pub name: String,
+    /// What it does.
+    pub kind: Kind,
+    /// Its service.
+    pub service: Port,
+    /// A storage node's IPFS port.
+    pub swarm: Option<Port>,
+}
+
+impl Node {
+    /// `Organization/name`.
+    pub fn title(&self) -> String {
+        format!("{}/{}", self.organization, self.name)
+    }
+}
+
+/// All nodes of a network.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Topology {
+    /// The nodes, orderers first.
+    pub nodes: Vec<Node>,
+}
+
+impl Topology {
+    /// One orderer, one peer and one storage node for each organization, on free ports.
+    ///
+    /// # Errors
+    /// When the machine has no free ports on its loopback.
+    pub fn on_free_ports() -> anyhow::Result<Self> {
+        let kinds = [Kind::Orderer, Kind::Peer, Kind::Storage];
+        let mut ports = free_ports(2 * ORGANIZATIONS.len() * (kinds.len() + 1))?.into_iter();
+        let mut port = || -> anyhow::Result<Port> {
+            let listen = ports.next().context("too few ports")?;
+            Ok(Port { listen, public: ports.next().context("too few ports")? })
+        };
+        let mut nodes = Vec::new();
+        for kind in kinds {
+            for organization in ORGANIZATIONS {
+                nodes.push(Node {
+                    organization: organization.to_owned(),
+                    name: format!("{}0", kind.role()),
+                    kind,
+                    service: port()?,
+                    swarm: if kind == Kind::Storage { Some(port()?) } else { None },
+                });
+            }
+        }
+        Ok(Self { nodes })
+    }
+
+    /// The nodes of one kind, in the order of the organizations.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(move |node| node.kind == kind)
+    }
+
+    /// The node of this kind at `organization`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn node(&self, kind: Kind, organization: &str) -> anyhow::Result<&Node> {
+        self.of(kind)
+            .find(|node| node.organization == organization)
+            .with_context(|| format!("no {} at {organization}", kind.role()))
+    }
+
+    /// Every port of the network with the name under which it is recorded.
+    pub fn ports(&self) -> Vec<(String, Port)> {
+        self.nodes
+            .iter()
+            .flat_map(|node| {
+                let name = format!("{}-{}", node.organization, node.name);
+                let swarm = node.swarm.map(|port| (format!("{name}-swarm"), port));
+                [Some((name, node.service)), swarm].into_iter().flatten()
+            })
+            .collect()
+    }
+}
+
+/// Loopback addresses that were free a moment ago; all are held at once so that they differ.
+fn free_ports(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
+    let listeners: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<Result<_, _>>()
+        .context("no free port on the loopback")?;
+    Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,46 @@
+//! The people of the demonstration: roles, no names.
+
+use std::collections::BTreeMap;
+
+use crate::materials::User;
+
+fn user(organization: &'static str, name: &'static str, role: &'static str) -> User {
+    User { organization, name, role, attributes: BTreeMap::new() }
+}
+
+/// The author of the record.
+pub fn author() -> User {
+    user("HospitalA", "practitioner", "practitioner")
+}
+
+/// Who reviews it.
+pub fn officer() -> User {
+    user("HospitalA", "records-officer", "records-officer")
+}
+
+/// Who is given a consent.
+pub fn reader() -> User {
+    user("HospitalB", "practitioner", "practitioner")
+}
+
+/// Who is not.
+pub fn stranger() -> User {
+    user("HospitalC", "practitioner", "practitioner")
+}
+
+/// The records officer of a hospital that takes no part; the verifier looks through her gateway.
+pub fn observer() -> User {
+    user("HospitalC", "records-officer", "records-officer")
+}
+
+/// The patient, under a random id.
+pub fn patient(id: stela_consent::Id) -> User {
+    let attributes = BTreeMap::from([("patient".to_owned(), id.to_string())]);
+    User { attributes, ..user("HospitalA", "patient", "patient") }
+}
+
+/// Everybody, with this patient.
+pub fn everybody(id: stela_consent::Id) -> Vec<User> {
+    let other_officer = user("HospitalB", "records-officer", "records-officer");
+    vec![author(), officer(), reader(), stranger(), observer(), patient(id), other_officer]
+}

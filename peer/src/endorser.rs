@@ -1,0 +1,276 @@
+//! Runs contracts and signs what they found; keeps side items for its organization.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use stela_host::{Caller, Execution, Invocation, Mode};
+use stela_identity::Identity;
+use stela_identity::tls::PeerTls;
+use stela_protocol::hash::{self, domain};
+use stela_protocol::limits::{ENVELOPE_BYTES_MAX, SIDE_ITEMS_MAX};
+use stela_protocol::pb::endorser_server::Endorser;
+use stela_protocol::transaction::{
+    Proposal, SideCommitment, TransactionResult, check_side_items,
+};
+use stela_protocol::{ErrorCode, Hash32, OrgId, RpcError, pb};
+use stela_store::{LedgerRead, SideRecord, SideState, StateSnapshot};
+use tonic::{Request, Response, Status};
+
+use crate::answer;
+use crate::channel::Channel;
+use crate::limits::SIDE_ANSWER_BYTES_MAX;
+use crate::node::Node;
+use crate::registration;
+use crate::requests::{self, Admitted};
+
+/// What other peers call.
+pub(crate) struct EndorserService(pub(crate) Arc<Node>);
+
+#[tonic::async_trait]
+impl Endorser for EndorserService {
+    async fn endorse(
+        &self,
+        request: Request<pb::EndorseRequest>,
+    ) -> Result<Response<pb::ProposalResponse>, Status> {
+        self.0.answer(endorse(&self.0, request.into_inner()).await)
+    }
+
+    async fn put_side(
+        &self,
+        request: Request<pb::PutSideRequest>,
+    ) -> Result<Response<pb::PutSideResponse>, Status> {
+        self.0.answer(put_side(&self.0, request.into_inner()).await)
+    }
+
+    async fn get_side(
+        &self,
+        request: Request<pb::GetSideRequest>,
+    ) -> Result<Response<pb::SideResponse>, Status> {
+        let caller = request.extensions().get::<PeerTls>().map(|tls| tls.organization.clone());
+        self.0.answer(get_side(&self.0, caller, &request.into_inner()))
+    }
+}
+
+async fn endorse(
+    node: &Arc<Node>,
+    request: pb::EndorseRequest,
+) -> Result<pb::ProposalResponse, RpcError> {
+    let admitted = requests::admit(node, request.proposal)?;
+    // Only the organizations that keep side items are sent them.
+    if !request.side.is_empty() {
+        check_side_items(&admitted.proposal.side, &request.side).map_err(answer::malformed)?;
+    }
+    let endorsed = endorse_admitted(node, &admitted).await?;
+    Ok(pb::ProposalResponse {
+        result: endorsed.result,
+        endorsement: Some(endorsed.endorsement),
+        height: endorsed.height,
+        state_hash: endorsed.state_hash.to_bytes(),
+    })
+}
+
+/// This peer's endorsement.
+#[derive(Debug, Clone)]
+pub(crate) struct Endorsed {
+    pub(crate) result: Bytes,
+    pub(crate) endorsement: pb::Endorsement,
+    /// Of the state that was read, in blocks.
+    pub(crate) height: u64,
+    pub(crate) state_hash: Hash32,
+}
+
+/// Runs the contract on one snapshot and signs the result. The same proposal may be endorsed again
+/// until its transaction is committed.
+pub(crate) async fn endorse_admitted(
+    node: &Arc<Node>,
+    admitted: &Admitted,
+) -> Result<Endorsed, RpcError> {
+    let Admitted { channel, proposal, .. } = admitted;
+    if !registration::is_known(node, channel)? {
+        let why = "this peer's own certificate is not registered yet; try again later";
+        return Err(RpcError::new(ErrorCode::Unavailable, why));
+    }
+    let snapshot = channel.snapshot()?;
+    check_not_committed(&snapshot, proposal)?;
+    let head = *snapshot.head();
+    let execution = run(node, admitted, snapshot, Mode::Endorse).await?;
+    let result: Bytes = execution.result.encode_to_vec().into();
+    check_result(channel, admitted, &result)?;
+    let message = hash::endorsement_message(&admitted.bytes, &result);
+    let signature = node.credentials.sign(domain::ENDORSEMENT, &message);
+    let endorsement = pb::Endorsement {
+        endorser: node.credentials.fingerprint().to_bytes(),
+        signature: Bytes::copy_from_slice(&signature),
+    };
+    let (height, state_hash) = (head.height, head.state_hash);
+    Ok(Endorsed { result, endorsement, height, state_hash })
+}
+
+/// What a contract answers to a question.
+pub(crate) async fn evaluate(
+    node: &Arc<Node>,
+    admitted: &Admitted,
+) -> Result<pb::EvaluateResponse, RpcError> {
+    let snapshot = admitted.channel.snapshot()?;
+    let height = snapshot.head().height;
+    let execution = run(node, admitted, snapshot, Mode::Evaluate).await?;
+    let payload = execution.result.response.unwrap_or_default().payload;
+    Ok(pb::EvaluateResponse { payload, height })
+}
+
+async fn run(
+    node: &Node,
+    admitted: &Admitted,
+    snapshot: StateSnapshot,
+    mode: Mode,
+) -> Result<Execution, RpcError> {
+    let Admitted { channel, proposal, creator, .. } = admitted;
+    let defined = channel.membership().config().contracts.get(&proposal.contract);
+    let defined = defined.ok_or_else(|| {
+        let why = format!("channel {} defines no contract {}", channel.id(), proposal.contract);
+        RpcError::new(ErrorCode::UnknownContract, why)
+    })?;
+    let contract = node.contracts.get(&defined.package_hash)?;
+    node.contracts.run(contract, snapshot, invocation(proposal, creator, mode)).await
+}
+
+fn invocation(proposal: &Proposal, creator: &Identity, mode: Mode) -> Invocation {
+    let attributes = creator.attributes.iter();
+    Invocation {
+        channel: proposal.header.channel.clone(),
+        contract: proposal.contract.clone(),
+        function: proposal.function.clone(),
+        arguments: proposal.arguments.clone(),
+        caller: Caller {
+            organization: creator.organization.clone(),
+            role: creator.role.clone(),
+            attributes: attributes.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            fingerprint: creator.fingerprint,
+        },
+        transaction_id: proposal.header.id(),
+        timestamp_ms: proposal.header.timestamp_ms,
+        side: proposal.side.iter().map(|side| side.commitment).collect(),
+        mode,
+    }
+}
+
+fn check_not_committed(snapshot: &StateSnapshot, proposal: &Proposal) -> Result<(), RpcError> {
+    let id = proposal.header.id();
+    match snapshot.transaction(&id).map_err(answer::store)? {
+        None => Ok(()),
+        Some(record) => {
+            let why = format!(
+                "transaction {id} is committed already, in block {} as {}",
+                record.height.block, record.code
+            );
+            Err(RpcError::new(ErrorCode::Replayed, why))
+        }
+    }
+}
+
+/// Nothing is signed that validation would refuse to decode, or the channel to carry.
+fn check_result(channel: &Channel, admitted: &Admitted, result: &Bytes) -> Result<(), RpcError> {
+    TransactionResult::decode(result.clone(), &admitted.proposal.arguments).map_err(|error| {
+        RpcError::new(ErrorCode::ContractFailed, format!("the contract's result: {error}"))
+    })?;
+    let max = channel.membership().config().limits.envelope_bytes_max.min(ENVELOPE_BYTES_MAX);
+    if admitted.bytes.len() + result.len() > max {
+        let why = format!("the transaction would exceed the channel's {max} bytes");
+        return Err(RpcError::new(ErrorCode::TooLarge, why));
+    }
+    Ok(())
+}
+
+// ------------------------------------------------------------------------------------ side items
+
+/// The commitments of a proposal that an organization keeps the data of, in their order.
+pub(crate) fn kept_by(proposal: &Proposal, organization: &OrgId) -> Vec<SideCommitment> {
+    let kept = |side: &&SideCommitment| side.organizations.contains(organization);
+    proposal.side.iter().filter(kept).cloned().collect()
+}
+
+/// The items of the request are those that this organization keeps, in the order of the proposal.
+async fn put_side(
+    node: &Node,
+    request: pb::PutSideRequest,
+) -> Result<pb::PutSideResponse, RpcError> {
+    let admitted = requests::admit(node, request.proposal)?;
+    let kept = kept_by(&admitted.proposal, &node.organization);
+    if kept.is_empty() {
+        let why = format!("no commitment of the proposal names {}", node.organization);
+        return Err(RpcError::new(ErrorCode::Forbidden, why));
+    }
+    check_side_items(&kept, &request.side).map_err(answer::malformed)?;
+    keep_side(node, &admitted, kept, request.side).await?;
+    Ok(pb::PutSideResponse {})
+}
+
+/// Keeps checked items, durably, until their transaction is committed.
+pub(crate) async fn keep_side(
+    node: &Node,
+    admitted: &Admitted,
+    kept: Vec<SideCommitment>,
+    items: Vec<pb::SideItem>,
+) -> Result<(), RpcError> {
+    let (channel, received_ms) = (admitted.channel.clone(), node.clock.now_ms());
+    let transaction = admitted.proposal.header.id();
+    let work = move || {
+        for (side, item) in kept.into_iter().zip(items) {
+            channel.ledger().side_put_pending(SideRecord {
+                commitment: side.commitment,
+                state: SideState::Pending,
+                transaction,
+                received_ms,
+                organizations: side.organizations,
+                salt: item.salt,
+                payload: item.payload,
+            })?;
+        }
+        Ok(())
+    };
+    tokio::task::spawn_blocking(work).await.map_err(answer::fallen)?.map_err(answer::store)
+}
+
+fn get_side(
+    node: &Node,
+    caller: Option<OrgId>,
+    request: &pb::GetSideRequest,
+) -> Result<pb::SideResponse, RpcError> {
+    let channel = node.channel(&request.channel)?;
+    let caller = caller.ok_or_else(|| {
+        RpcError::new(ErrorCode::Forbidden, "side items are given out over mutual TLS only")
+    })?;
+    find_side(&channel, &caller, &request.commitments)
+}
+
+/// Committed items that are here and that the organization is to keep.
+pub(crate) fn find_side(
+    channel: &Channel,
+    organization: &OrgId,
+    commitments: &[Bytes],
+) -> Result<pb::SideResponse, RpcError> {
+    if commitments.len() > SIDE_ITEMS_MAX {
+        let why = format!("at most {SIDE_ITEMS_MAX} side items are given out at once");
+        return Err(RpcError::new(ErrorCode::TooLarge, why));
+    }
+    let mut items = Vec::new();
+    let mut bytes = 0;
+    for commitment in commitments {
+        let commitment = Hash32::from_slice(commitment).map_err(answer::bad_id)?;
+        let found = channel.ledger().side_get(&commitment).map_err(answer::store)?;
+        let Some(record) = found.filter(|record| may_have(record, organization)) else { continue };
+        bytes += record.payload.len();
+        if bytes > SIDE_ANSWER_BYTES_MAX {
+            let why = "the side items do not fit into one answer: ask for fewer at once";
+            return Err(RpcError::new(ErrorCode::TooLarge, why));
+        }
+        let item = Some(pb::SideItem { salt: record.salt, payload: record.payload });
+        items.push(pb::FoundSideItem { commitment: commitment.to_bytes(), item });
+    }
+    Ok(pb::SideResponse { items })
+}
+
+fn may_have(record: &SideRecord, organization: &OrgId) -> bool {
+    record.state == SideState::Committed && record.organizations.contains(organization)
+}

@@ -1,0 +1,78 @@
+//! What became of a transaction, and how far the channel has come.
+
+use std::time::Duration;
+
+use stela_protocol::{ErrorCode, RpcError, TransactionId, pb};
+use stela_store::{LedgerRead, TransactionRecord};
+
+use crate::answer;
+use crate::limits::COMMIT_WAIT_MS_MAX;
+use crate::node::Node;
+use crate::requests;
+
+/// The verdict on a transaction, as soon as it is committed here, which is durable on a quorum of
+/// the orderers.
+pub(super) async fn commit_status(
+    node: &Node,
+    request: pb::SignedBytes,
+) -> Result<pb::CommitStatusResponse, RpcError> {
+    let (request, asked) = requests::authenticate::<pb::CommitStatusRequest>(node, request)?;
+    let id = TransactionId::from_slice(&request.transaction_id).map_err(answer::bad_id)?;
+    let channel = asked.channel;
+    channel.check_sound()?;
+    let waiter = match request.wait_ms {
+        0 => None,
+        _ => Some(channel.waiters().register(id).ok_or_else(overloaded)?),
+    };
+    if let Some(record) = channel.ledger().transaction(&id).map_err(answer::store)? {
+        return Ok(response(record));
+    }
+    let Some(mut waiter) = waiter else {
+        let why = format!("no transaction {id} is committed here yet");
+        return Err(RpcError::new(ErrorCode::UnknownTransaction, why));
+    };
+    let wait_ms = request.wait_ms.min(COMMIT_WAIT_MS_MAX);
+    let wait = Duration::from_millis(wait_ms.into());
+    let committed = tokio::select! {
+        committed = tokio::time::timeout(wait, waiter.committed()) => committed,
+        () = node.stop.cancelled() => {
+            return Err(RpcError::new(ErrorCode::Unavailable, "this peer is stopping"));
+        }
+    };
+    match committed {
+        Ok(Some(record)) => Ok(response(record)),
+        _ => {
+            let why = format!("transaction {id} was not committed here within {wait_ms} ms");
+            Err(RpcError::new(ErrorCode::Timeout, why))
+        }
+    }
+}
+
+fn overloaded() -> RpcError {
+    let why = "too many requests wait for transactions; try again later";
+    RpcError::new(ErrorCode::Overloaded, why)
+}
+
+fn response(record: TransactionRecord) -> pb::CommitStatusResponse {
+    pb::CommitStatusResponse {
+        code: record.code as u32,
+        block: record.height.block,
+        transaction: record.height.transaction,
+        time_ms: record.time_ms,
+    }
+}
+
+/// The height, hashes and configuration of the channel here.
+pub(super) fn channel_info(
+    node: &Node,
+    request: pb::SignedBytes,
+) -> Result<pb::ChannelInfoResponse, RpcError> {
+    let (_, asked) = requests::authenticate::<pb::ChannelInfoRequest>(node, request)?;
+    let head = asked.channel.ledger().head();
+    Ok(pb::ChannelInfoResponse {
+        height: head.height,
+        header_hash: head.header_hash.to_bytes(),
+        state_hash: head.state_hash.to_bytes(),
+        config: asked.channel.membership().bytes().clone(),
+    })
+}

@@ -1,0 +1,81 @@
+//! Passes envelopes on to the orderers.
+
+use std::sync::Arc;
+
+use stela_identity::{Certificate, PublicKey};
+use stela_protocol::hash::domain;
+use stela_protocol::transaction::{Body, Envelope};
+use stela_protocol::{ErrorCode, RpcError, pb};
+use stela_store::LedgerRead;
+
+use crate::answer;
+use crate::channel::Channel;
+use crate::node::Node;
+use crate::orderers;
+use crate::requests;
+
+/// Hands an envelope to an orderer, after what can be checked cheaply. Success means enqueued.
+pub(super) async fn submit(
+    node: &Arc<Node>,
+    request: pb::SubmitRequest,
+) -> Result<pb::SubmitResponse, RpcError> {
+    let channel = node.channel(&request.channel)?;
+    channel.check_sound()?;
+    check(node, &channel, &request)?;
+    orderers::broadcast(&node.remotes, &node.orderers, &channel, request.envelope).await?;
+    Ok(pb::SubmitResponse {})
+}
+
+fn check(node: &Node, channel: &Channel, request: &pb::SubmitRequest) -> Result<(), RpcError> {
+    let max = channel.membership().config().limits.envelope_bytes_max;
+    if request.envelope.len() > max {
+        let why = format!("the envelope exceeds the channel's {max} bytes");
+        return Err(RpcError::new(ErrorCode::TooLarge, why));
+    }
+    let envelope = Envelope::decode(request.envelope.clone()).map_err(answer::malformed)?;
+    let malformed = |why: &str| RpcError::new(ErrorCode::Malformed, why);
+    let header = envelope
+        .header()
+        .ok_or_else(|| malformed("a configuration cannot be submitted: only block 0 has one"))?;
+    if header.channel != *channel.id() {
+        return Err(malformed("the envelope is for another channel than the request"));
+    }
+    let now_ms = node.clock.now_ms();
+    requests::check_fresh(header, now_ms, channel.window_ms())?;
+    let key = creator_key(channel, &envelope, now_ms)?;
+    key.verify(domain::ENVELOPE, &envelope.signed.bytes, &envelope.signed.signature)
+        .map_err(|_| answer::bad_signature("envelope"))?;
+    let id = header.id();
+    match channel.ledger().transaction(&id).map_err(answer::store)? {
+        None => Ok(()),
+        Some(record) => {
+            let why = format!("transaction {id} is committed already as {}", record.code);
+            Err(RpcError::new(ErrorCode::Replayed, why))
+        }
+    }
+}
+
+/// The key of a known creator, or the one that a registration brings.
+fn creator_key(
+    channel: &Channel,
+    envelope: &Envelope,
+    now_ms: u64,
+) -> Result<PublicKey, RpcError> {
+    let refused = |why: String| RpcError::new(ErrorCode::Forbidden, why);
+    match &envelope.body {
+        Body::Registration(registration) => {
+            let certificate = Certificate::from_der(&registration.certificate)
+                .map_err(|error| refused(error.to_string()))?;
+            channel
+                .membership()
+                .validate(&certificate, now_ms)
+                .map_err(|error| answer::identity(&error))?;
+            Ok(*certificate.public_key())
+        }
+        Body::Transaction(transaction) => {
+            let creator = &transaction.proposal.header.creator;
+            Ok(channel.identity(creator, now_ms)?.public_key)
+        }
+        Body::Config(_) => Err(refused("a configuration has no creator".to_owned())),
+    }
+}

@@ -1,0 +1,45 @@
+//! The peer of an organization.
+//!
+//! In the order in which a transaction passes: `gateway` collects endorsements for a client and
+//! hands her envelope to the orderers; `endorser` runs the contract on a snapshot and signs;
+//! `blocks` fetches blocks, [`validation`] judges them, `channel` commits them and tells who
+//! waits. `admin` joins channels and installs packages, `registration` makes the peer's own
+//! certificate known, `reconciliation` fetches side items that are missing, `alarm` compares the
+//! state with the other peers'.
+//!
+//! Invariants:
+//! - [`validation`] has no clock, no network and writes nothing.
+//! - A block is committed whole or not at all; when it cannot be, the node ends.
+//! - Nothing is answered to a caller who has not signed what she asks, except to other nodes over
+//!   mutual TLS.
+//! - Side items leave this peer only to organizations that their commitment names.
+
+mod admin;
+mod alarm;
+mod answer;
+mod backoff;
+mod blocks;
+mod channel;
+mod clock;
+pub mod config;
+mod contracts;
+mod endorser;
+mod gateway;
+pub mod limits;
+pub mod membership;
+mod node;
+mod notify;
+mod orderers;
+mod peer;
+mod reconciliation;
+mod registration;
+mod remotes;
+mod replays;
+mod requests;
+pub mod validation;
+
+pub use channel::ChannelError;
+pub use clock::Clock;
+pub use config::{Config, ConfigFileError};
+pub use contracts::{PackagesError, compile};
+pub use peer::{Peer, PeerError, Stopper, Surroundings};

@@ -1,0 +1,82 @@
+//! Bounds on what a peer keeps, runs and waits for.
+
+use std::time::Duration;
+
+/// Channels that one peer joins.
+pub const CHANNELS_MAX: usize = 64;
+/// Packages that one peer has installed.
+pub const PACKAGES_MAX: usize = 256;
+/// Bytes of a configuration file.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of the node's name.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+
+/// Proposals that wait for a free place to run; more are refused as overload.
+pub const PROPOSALS_WAITING_MAX: usize = 1_024;
+/// How long the compiler may work on one package before it is killed.
+pub const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Bytes of what the compiler may say when it fails.
+pub const COMPILER_WORDS_BYTES_MAX: usize = 1_000;
+
+/// Requests that wait for a transaction to be committed, on one channel.
+pub const COMMIT_WAITERS_MAX: usize = 50_000;
+/// The longest that one request waits for a transaction.
+pub const COMMIT_WAIT_MS_MAX: u32 = 120_000;
+/// Streams of events and blocks, on one channel.
+pub const STREAMS_MAX: usize = 1_024;
+/// Events that wait in one stream for a slow reader.
+pub const STREAM_EVENTS: usize = 64;
+/// Blocks that wait in one stream for a slow reader.
+pub const STREAM_BLOCKS: usize = 2;
+/// Nonces of requests that are remembered for the window, on one channel.
+pub const REPLAYS_MAX: usize = 100_000;
+/// How far the timestamp of an administrator's request may lie from the node's clock.
+pub const ADMIN_WINDOW_MS: u64 = 300_000;
+/// Bytes of side items in one answer; the frame of the message still fits beside them.
+pub const SIDE_ANSWER_BYTES_MAX: usize = 8 << 20;
+
+/// How long the gateway works on one request for endorsements.
+pub const ENDORSE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one other peer may take to endorse or to keep side items.
+pub const REMOTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a peer that seems to be behind is asked again.
+pub const CATCH_UP_PATIENCE: Duration = Duration::from_secs(5);
+/// The first pause before a peer that seems to be behind is asked again.
+pub const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
+/// The longest of these pauses.
+pub const CATCH_UP_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How long one orderer may take to accept an envelope.
+pub const BROADCAST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Without a block for so long, the next orderer is asked: this one might be cut off.
+pub const DELIVER_IDLE: Duration = Duration::from_secs(20);
+/// How long an orderer may take to begin a stream of blocks.
+pub const DELIVER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first pause after every orderer has failed.
+pub const BACK_OFF_MIN: Duration = Duration::from_millis(100);
+/// The longest of these pauses.
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+/// How long the peer waits for its own registration before it sends it again.
+pub const REGISTRATION_WAIT: Duration = Duration::from_secs(5);
+
+/// Missing side items that are looked at together.
+pub const SIDE_FETCH_ITEMS: usize = 16;
+/// How often the missing side items are looked through when nothing new is missing.
+pub const SIDE_FETCH_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Heights whose state hash is remembered to compare it with what others report.
+pub const RECENT_STATES_MAX: usize = 4_096;
+/// How far ahead of this peer a reported height may lie to be remembered.
+pub const CLAIMS_AHEAD_MAX: u64 = 1_024;
+
+/// Keys whose versions are read together when a block is validated.
+pub const VERSIONS_PER_READ: usize = 256;
+/// Keys of a range that are read together when a block is validated.
+pub const RANGE_PAGE: usize = 256;
+/// Certificates that are read together.
+pub const CERTIFICATES_PER_READ: usize = 1_000;
+/// Signatures below which a batch is not shared among threads.
+pub const SIGNATURES_PER_THREAD_MIN: usize = 32;
+
+/// How long a stopping peer waits for what it has begun.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);

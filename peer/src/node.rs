@@ -1,0 +1,135 @@
+//! What all services of a node share.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use stela_identity::{Credentials, Msp};
+use stela_identity::tls::{TlsError, TlsRoots, TlsSettings};
+use stela_protocol::{ChannelId, ErrorCode, IdError, OrgId, RpcError};
+use stela_store::{Kv, RocksKv, RocksSettings, StoreError, layout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Response, Status};
+
+use crate::answer;
+use crate::blocks;
+use crate::channel::Channel;
+use crate::clock::Clock;
+use crate::contracts::Contracts;
+use crate::orderers::Preferred;
+use crate::registration;
+use crate::remotes::Remotes;
+use crate::replays::Replays;
+use crate::reconciliation;
+
+/// A node: who it is, what it has joined and installed, and its tasks.
+pub(crate) struct Node {
+    pub(crate) organization: OrgId,
+    pub(crate) name: String,
+    /// As errors name it.
+    pub(crate) origin: String,
+    pub(crate) data: PathBuf,
+    pub(crate) credentials: Credentials,
+    /// The own organization under each of its roots.
+    pub(crate) msps: Vec<Msp>,
+    pub(crate) clock: Clock,
+    pub(crate) tls: TlsSettings,
+    /// Roots for TLS that count without any channel.
+    pub(crate) own_tls_roots: TlsRoots,
+    pub(crate) remotes: Remotes,
+    pub(crate) contracts: Contracts,
+    pub(crate) orderers: Preferred,
+    pub(crate) admin_replays: Replays,
+    pub(crate) rocks: RocksSettings,
+    pub(crate) channels: RwLock<BTreeMap<ChannelId, Arc<Channel>>>,
+    /// Held while a channel is joined.
+    pub(crate) joining: tokio::sync::Mutex<()>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// Why the node has to end, if it has to.
+    pub(crate) failure: Mutex<Option<String>>,
+}
+
+impl Node {
+    /// A channel by its name in a request.
+    ///
+    /// # Errors
+    /// `UnknownChannel`, or `Malformed` when it is no name.
+    pub(crate) fn channel(&self, name: &str) -> Result<Arc<Channel>, RpcError> {
+        let id = ChannelId::new(name).map_err(|error: IdError| answer::bad_id(error))?;
+        self.joined(&id)
+    }
+
+    /// A channel that was joined.
+    ///
+    /// # Errors
+    /// `UnknownChannel`.
+    pub(crate) fn joined(&self, id: &ChannelId) -> Result<Arc<Channel>, RpcError> {
+        self.channels.read().get(id).cloned().ok_or_else(|| {
+            let why = format!("this peer has not joined channel {id}");
+            RpcError::new(ErrorCode::UnknownChannel, why)
+        })
+    }
+
+    /// What a handler answers; an error names this node unless it came from another one.
+    pub(crate) fn answer<T>(&self, result: Result<T, RpcError>) -> Result<Response<T>, Status> {
+        result.map(Response::new).map_err(|error| self.status(error))
+    }
+
+    /// An error as this node says it.
+    pub(crate) fn status(&self, error: RpcError) -> Status {
+        if matches!(error.code, ErrorCode::Internal | ErrorCode::Damaged) {
+            tracing::error!("{error}");
+        }
+        error.from_origin(&self.origin).into()
+    }
+
+    /// Opens the database of a channel, or makes it.
+    pub(crate) fn database(&self, id: &ChannelId) -> Result<Arc<dyn Kv>, StoreError> {
+        let path = self.channel_folder(id);
+        Ok(Arc::new(RocksKv::open(&path, layout::FAMILIES, &self.rocks)?))
+    }
+
+    /// Where the database of a channel is.
+    pub(crate) fn channel_folder(&self, id: &ChannelId) -> PathBuf {
+        self.channels_folder().join(id.as_str())
+    }
+
+    /// Where the databases of all channels are.
+    pub(crate) fn channels_folder(&self) -> PathBuf {
+        self.data.join("channels")
+    }
+
+    /// Accepts the TLS certificates of every organization of every channel.
+    pub(crate) fn trust_channels(&self) -> Result<(), TlsError> {
+        let mut roots = self.own_tls_roots.clone();
+        for channel in self.channels.read().values() {
+            roots = roots.add_config(channel.membership().config())?;
+        }
+        self.tls.replace_roots(&roots)
+    }
+
+    /// Begins to serve a channel: follows its blocks, registers this node, fetches side items.
+    pub(crate) fn serve(self: &Arc<Self>, channel: Arc<Channel>) {
+        self.channels.write().insert(channel.id().clone(), channel.clone());
+        let (node, followed) = (self.clone(), channel.clone());
+        self.tasks.spawn(async move {
+            if let Err(why) = blocks::run(followed, &node.remotes, &node.stop).await {
+                node.fail(why);
+            }
+        });
+        let (node, registered) = (self.clone(), channel.clone());
+        self.tasks.spawn(async move { registration::run(&node, &registered).await });
+        let node = self.clone();
+        self.tasks.spawn(async move { reconciliation::run(&node, &channel).await });
+    }
+
+    /// Ends the node because it cannot go on.
+    pub(crate) fn fail(&self, why: String) {
+        tracing::error!("the node stops: {why}");
+        self.failure.lock().get_or_insert(why);
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,140 @@
+//! Signed requests and proposals, authenticated.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use stela_identity::Identity;
+use stela_protocol::hash::domain;
+use stela_protocol::transaction::{Proposal, RequestHeader, Signed, TransactionHeader};
+use stela_protocol::{ErrorCode, RpcError, pb};
+
+use crate::answer;
+use crate::channel::Channel;
+use crate::node::Node;
+
+/// A request that is signed as a whole.
+pub(crate) trait SignedRequest: Message + Default {
+    /// The procedure that it is signed for.
+    const METHOD: &'static str;
+    /// Whether it is answered only once: what it begins costs more than an answer.
+    const ONCE: bool = false;
+
+    fn header(&self) -> Option<&pb::RequestHeader>;
+}
+
+macro_rules! signed_requests {
+    ($($message:ident $method:literal $once:literal,)*) => {$(
+        impl SignedRequest for pb::$message {
+            const METHOD: &'static str = $method;
+            const ONCE: bool = $once;
+
+            fn header(&self) -> Option<&pb::RequestHeader> {
+                self.header.as_ref()
+            }
+        }
+    )*};
+}
+
+signed_requests! {
+    CommitStatusRequest "CommitStatus" false,
+    EventsRequest "Events" true,
+    SideRequest "Side" false,
+    ChannelInfoRequest "ChannelInfo" false,
+    BlocksRequest "Blocks" true,
+}
+
+/// Who asks, and where.
+pub(crate) struct Asked {
+    pub(crate) channel: Arc<Channel>,
+    pub(crate) caller: Arc<Identity>,
+}
+
+/// Accepts a request that a known and valid identity has just signed for this procedure.
+pub(crate) fn authenticate<M: SignedRequest>(
+    node: &Node,
+    signed: pb::SignedBytes,
+) -> Result<(M, Asked), RpcError> {
+    let signed = Signed::try_from(signed).map_err(answer::malformed)?;
+    let request = M::decode(signed.bytes.clone())
+        .map_err(|error| answer::undecodable("request", &error))?;
+    let header = RequestHeader::parse(request.header(), M::METHOD).map_err(answer::malformed)?;
+    let header = header.header;
+    let channel = node.joined(&header.channel)?;
+    let now_ms = node.clock.now_ms();
+    check_fresh(&header, now_ms, channel.window_ms())?;
+    let caller = channel.identity(&header.creator, now_ms)?;
+    caller
+        .verify(domain::REQUEST, &signed.bytes, &signed.signature)
+        .map_err(|_| answer::bad_signature("request"))?;
+    if M::ONCE {
+        channel.replays.admit(&header, now_ms, channel.window_ms())?;
+    }
+    Ok((request, Asked { channel, caller }))
+}
+
+/// Refuses a timestamp that lies outside the window around this node's clock.
+pub(crate) fn check_fresh(
+    header: &TransactionHeader,
+    now_ms: u64,
+    window_ms: u64,
+) -> Result<(), RpcError> {
+    if header.is_within(now_ms, window_ms) {
+        return Ok(());
+    }
+    let off = header.timestamp_ms.abs_diff(now_ms);
+    let why = format!(
+        "the timestamp lies {off} ms from this node's clock, {window_ms} ms are allowed: check \
+         the clocks and sign again"
+    );
+    Err(RpcError::new(ErrorCode::Expired, why))
+}
+
+/// A proposal whose creator is known and valid and signed it just now.
+#[derive(Clone)]
+pub(crate) struct Admitted {
+    pub(crate) channel: Arc<Channel>,
+    pub(crate) proposal: Arc<Proposal>,
+    pub(crate) bytes: Bytes,
+    pub(crate) creator: Arc<Identity>,
+    /// As it came, to be passed on.
+    pub(crate) signed: pb::SignedBytes,
+}
+
+/// Accepts a proposal for a channel that this peer serves.
+pub(crate) fn admit(
+    node: &Node,
+    signed: Option<pb::SignedBytes>,
+) -> Result<Admitted, RpcError> {
+    let missing = || RpcError::new(ErrorCode::Malformed, "the signed proposal is missing");
+    let message = signed.ok_or_else(missing)?;
+    let signed = Signed::try_from(message.clone()).map_err(answer::malformed)?;
+    let proposal = Proposal::decode(signed.bytes.clone()).map_err(answer::malformed)?;
+    let channel = node.joined(&proposal.header.channel)?;
+    channel.check_sound()?;
+    let now_ms = node.clock.now_ms();
+    check_fresh(&proposal.header, now_ms, channel.window_ms())?;
+    let creator = channel.identity(&proposal.header.creator, now_ms)?;
+    creator
+        .verify(domain::PROPOSAL, &signed.bytes, &signed.signature)
+        .map_err(|_| answer::bad_signature("proposal"))?;
+    check_side_organizations(&channel, &proposal)?;
+    let (proposal, bytes) = (Arc::new(proposal), signed.bytes);
+    Ok(Admitted { channel, proposal, bytes, creator, signed: message })
+}
+
+/// Side data must be for members, or nobody would ever keep it.
+fn check_side_organizations(channel: &Channel, proposal: &Proposal) -> Result<(), RpcError> {
+    let members = &channel.membership().config().organizations;
+    for side in &proposal.side {
+        if side.organizations.is_empty() {
+            let why = "a side commitment names no organization that keeps its data";
+            return Err(RpcError::new(ErrorCode::Malformed, why));
+        }
+        if let Some(stranger) = side.organizations.iter().find(|o| !members.contains_key(o)) {
+            let why = format!("side data is for {stranger}, which is not a member of the channel");
+            return Err(RpcError::new(ErrorCode::Malformed, why));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! One orderer that cuts a block for every envelope; enough to follow a peer from end to end.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use stela_identity::Credentials;
+use stela_identity::tls::{self, PeerTls, TlsIncoming, TlsSettings};
+use stela_peer::Clock;
+use stela_protocol::block::Block;
+use stela_protocol::hash::domain;
+use stela_protocol::limits::MESSAGE_BYTES_MAX;
+use stela_protocol::pb::broadcast_server::{Broadcast, BroadcastServer};
+use stela_protocol::pb::deliver_server::{Deliver, DeliverServer};
+use stela_protocol::{BlockNumber, OrgId, pb};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+/// The blocks of the channel, shared by all orderers of a test.
+#[derive(Clone)]
+pub struct Chain {
+    inner: Arc<Mutex<Vec<Block>>>,
+    height: Arc<watch::Sender<usize>>,
+    /// Whose peers get no more blocks for now.
+    held: Arc<watch::Sender<BTreeSet<OrgId>>>,
+}
+
+impl Chain {
+    pub fn new(genesis: Block) -> Self {
+        let inner = Arc::new(Mutex::new(vec![genesis]));
+        let (height, held) = (watch::Sender::new(1), watch::Sender::default());
+        Self { inner, height: Arc::new(height), held: Arc::new(held) }
+    }
+
+    /// Gives an organization's peers no more blocks until it is released.
+    pub fn hold(&self, organization: &OrgId) {
+        self.held.send_modify(|held| drop(held.insert(organization.clone())));
+    }
+
+    pub fn release(&self, organization: &OrgId) {
+        self.held.send_modify(|held| drop(held.remove(organization)));
+    }
+
+    pub fn append(&self, envelope: Bytes) {
+        let mut blocks = self.inner.lock();
+        let last = blocks.last().unwrap();
+        let time_ms = Clock::system().now_ms().max(last.header.time_ms);
+        let block = Block::new(
+            last.header.channel.clone(),
+            last.header.number.next(),
+            last.hash,
+            BlockNumber(0),
+            time_ms,
+            vec![envelope],
+        );
+        blocks.push(block);
+        self.height.send_replace(blocks.len());
+    }
+
+    pub fn height(&self) -> u64 {
+        self.inner.lock().len() as u64
+    }
+
+    pub fn block(&self, number: usize) -> Block {
+        self.inner.lock()[number].clone()
+    }
+}
+
+/// Who signs what an orderer delivers: number and credentials.
+pub type Signers = Vec<(u64, Arc<Credentials>)>;
+
+#[derive(Clone)]
+struct Orderer {
+    chain: Chain,
+    signers: Signers,
+    stop: CancellationToken,
+}
+
+/// Serves until the token is cancelled.
+pub fn serve(
+    listener: TcpListener,
+    settings: TlsSettings,
+    chain: Chain,
+    signers: Signers,
+    stop: CancellationToken,
+) {
+    let orderer = Orderer { chain, signers, stop: stop.clone() };
+    let incoming = TlsIncoming::new(listener, settings).unwrap();
+    let deliver = DeliverServer::new(orderer.clone()).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let server = tls::server()
+        .add_service(BroadcastServer::new(orderer))
+        .add_service(deliver)
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+    tokio::spawn(server);
+}
+
+impl Orderer {
+    fn signed(&self, number: usize) -> pb::Block {
+        let block = self.chain.block(number);
+        let sign = |(orderer, credentials): &(u64, Arc<Credentials>)| pb::HeaderSignature {
+            orderer: *orderer,
+            signature: Bytes::copy_from_slice(
+                &credentials.sign(domain::HEADER, block.hash.as_bytes()),
+            ),
+        };
+        let signatures = self.signers.iter().map(sign).collect();
+        pb::Block { signatures, ..block.to_pb() }
+    }
+}
+
+#[tonic::async_trait]
+impl Broadcast for Orderer {
+    async fn broadcast(
+        &self,
+        request: Request<pb::BroadcastRequest>,
+    ) -> Result<Response<pb::BroadcastResponse>, Status> {
+        self.chain.append(request.into_inner().envelope);
+        Ok(Response::new(pb::BroadcastResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl Deliver for Orderer {
+    type DeliverStream = ReceiverStream<Result<pb::Block, Status>>;
+
+    async fn deliver(
+        &self,
+        request: Request<pb::DeliverRequest>,
+    ) -> Result<Response<Self::DeliverStream>, Status> {
+        let asking = request.extensions().get::<PeerTls>().unwrap().organization.clone();
+        let start = request.into_inner().start as usize;
+        let (sender, receiver) = tokio::sync::mpsc::channel(4);
+        let orderer = self.clone();
+        tokio::spawn(async move {
+            let mut height = orderer.chain.height.subscribe();
+            let mut held = orderer.chain.held.subscribe();
+            for number in start.. {
+                let due = async {
+                    drop(height.wait_for(|height| *height > number).await.unwrap());
+                    drop(held.wait_for(|held| !held.contains(&asking)).await.unwrap());
+                };
+                tokio::select! {
+                    () = orderer.stop.cancelled() => return,
+                    () = sender.closed() => return,
+                    () = due => {}
+                }
+                if sender.send(Ok(orderer.signed(number))).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}

@@ -1,0 +1,331 @@
+//! What can be asked at the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use stela_protocol::OrgId;
+use stela_consent::{Category, Confidentiality, Id, Organization, Purpose, Role, SensitivityLabel};
+
+use crate::failure::EXIT_CODES;
+
+/// Health records shared under the patient's consent.
+///
+/// Every command acts as the user of one profile, a folder with her certificates and keys. A
+/// record's content is encrypted and decrypted here; the network sees ciphertext.
+#[derive(Debug, Parser)]
+#[command(name = "stela", version, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    /// The user's profile folder.
+    #[arg(long, global = true, env = "STELA_PROFILE", default_value = ".", value_name = "FOLDER")]
+    pub(crate) profile: PathBuf,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say more on standard error. STELA_LOG takes a filter, such as `stela_client=debug`.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show who the profile's user is.
+    Whoami,
+    /// Register the certificate and an encryption key on the channel; patients are made known too.
+    Register,
+    /// Submit, amend, list, review and read records.
+    #[command(subcommand)]
+    Record(Record),
+    /// Grant, revoke and list consents.
+    #[command(subcommand)]
+    Consent(Consent),
+    /// Wrap a record's key for everybody to whom standing consents open it.
+    Share {
+        /// The record.
+        record: Id,
+        /// The version; without it, the newest.
+        #[arg(long)]
+        version: Option<u32>,
+    },
+    /// Show a patient's audit trail: who did what, denied accesses too.
+    Audit {
+        /// The patient; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
+    },
+    /// Look at the channel.
+    #[command(subcommand)]
+    Channel(Channel),
+    /// Look at one transaction.
+    #[command(subcommand)]
+    Tx(Tx),
+    /// Follow the contract's events.
+    Events {
+        /// Start at this block; without it, only what comes from now on.
+        #[arg(long)]
+        from: Option<u64>,
+        /// End after so many events.
+        #[arg(long)]
+        count: Option<usize>,
+    },
+    /// Administer a peer or an orderer of the own organization.
+    #[command(subcommand)]
+    Admin(Admin),
+    /// Make certificate authorities and enrol users and nodes; works offline, without a profile.
+    #[command(subcommand)]
+    Ca(Ca),
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Description {
+    /// What kind of record it is: patient-summary, clinical-note, discharge-summary, laboratory,
+    /// imaging, vital-signs, procedure, medication, immunization, ...
+    #[arg(long)]
+    pub(crate) category: Category,
+    /// How confidential: U, L, M, N, R or V (HL7 v3-Confidentiality).
+    #[arg(long, default_value = "N")]
+    pub(crate) confidentiality: Confidentiality,
+    /// What makes it sensitive, such as PSY or HIV (HL7 v3-ActCode); repeatable.
+    #[arg(long = "label")]
+    pub(crate) labels: Vec<SensitivityLabel>,
+    /// The document's media type; only readers learn it.
+    #[arg(long, default_value = "application/fhir+json")]
+    pub(crate) media_type: String,
+    /// The document's format; only readers learn it.
+    #[arg(long, default_value = "fhir-r4")]
+    pub(crate) format: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Record {
+    /// Encrypt a document, have two organizations hold it, and submit it for review.
+    Submit {
+        /// Whom it is about.
+        #[arg(long)]
+        patient: Id,
+        #[command(flatten)]
+        description: Description,
+        /// The document.
+        file: PathBuf,
+    },
+    /// Submit a new version of a record; earlier versions stay as they are.
+    Amend {
+        /// The record.
+        record: Id,
+        #[command(flatten)]
+        description: Description,
+        /// The document.
+        file: PathBuf,
+    },
+    /// List a patient's records that the contract shows to this user.
+    List {
+        /// The patient; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
+        /// Why, for those to whom a consent opens them.
+        #[arg(long)]
+        purpose: Option<Purpose>,
+    },
+    /// Show what the ledger says about a version.
+    Show {
+        /// The record.
+        record: Id,
+        /// The version; without it, the newest.
+        #[arg(long)]
+        version: Option<u32>,
+    },
+    /// Review a pending version as a records officer: open it, check it, and confirm it if it
+    /// passes.
+    Confirm {
+        /// The record.
+        record: Id,
+        /// The version.
+        #[arg(long, default_value_t = 1)]
+        version: u32,
+        /// Also write the document here, to be looked at.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Check only; do not confirm.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Reject a pending version as a records officer.
+    Reject {
+        /// The record.
+        record: Id,
+        /// The version.
+        #[arg(long, default_value_t = 1)]
+        version: u32,
+        /// Why: unreadable, invalid-format, wrong-labels, wrong-patient, duplicate, incomplete.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Request access to a version and, if it is permitted, read it into a file.
+    Read {
+        /// The record.
+        record: Id,
+        /// The version.
+        #[arg(long, default_value_t = 1)]
+        version: u32,
+        /// Whom it is about; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
+        /// Why, as in HL7 v3-ActReason: TREAT, ETREAT, HPAYMT, HOPERAT, PATRQT, ...
+        #[arg(long)]
+        purpose: Purpose,
+        /// Where the document goes.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Consent {
+    /// Grant a consent and share the keys of the records that it opens.
+    Grant {
+        /// To everybody of this organization, or with --role to that role there.
+        #[arg(long, required_unless_present_any = ["identity", "file"])]
+        organization: Option<Organization>,
+        /// To this role at the organization, such as practitioner.
+        #[arg(long, requires = "organization")]
+        role: Option<Role>,
+        /// To one certificate, by its fingerprint.
+        #[arg(long, conflicts_with_all = ["organization", "role"])]
+        identity: Option<stela_consent::Fingerprint>,
+        /// For this purpose; repeatable.
+        #[arg(long = "purpose", required_unless_present = "file")]
+        purposes: Vec<Purpose>,
+        /// Up to this confidentiality.
+        #[arg(long, default_value = "N")]
+        max: Confidentiality,
+        /// Sensitivity labels that are included; repeatable.
+        #[arg(long = "label")]
+        labels: Vec<SensitivityLabel>,
+        /// Only these categories; repeatable.
+        #[arg(long = "category")]
+        categories: Vec<Category>,
+        /// For so many days from now.
+        #[arg(long)]
+        days: Option<u32>,
+        /// A consent as JSON, instead of all of the above; its id is drawn if it has none.
+        #[arg(long, conflicts_with_all = ["organization", "identity", "purposes", "labels",
+            "categories", "days"])]
+        file: Option<PathBuf>,
+    },
+    /// Revoke a consent; in force from the block that has it.
+    Revoke {
+        /// The consent.
+        consent: Id,
+    },
+    /// List consents, revoked ones too.
+    List {
+        /// The patient; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Channel {
+    /// Show height, hashes and members.
+    Info,
+    /// List blocks with the verdict on each transaction; checks the orderers' signatures.
+    Blocks {
+        /// The first one.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Behind the last one; without it, the height of the channel now.
+        #[arg(long)]
+        to: Option<u64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tx {
+    /// Show whether a transaction is committed, and the verdict.
+    Status {
+        /// Its id.
+        id: stela_consent::Hex<32>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ca {
+    /// Make an organization's authorities: one for identities (Ed25519), one for TLS (P-256).
+    Init {
+        /// The organization.
+        #[arg(long)]
+        organization: OrgId,
+        /// Where they go; must be empty or absent.
+        folder: PathBuf,
+        /// For how many days the roots are valid.
+        #[arg(long, default_value_t = 3650)]
+        days: u32,
+    },
+    /// Issue the certificates of a user or a node into a folder.
+    Enroll {
+        /// The authorities' folder.
+        #[arg(long, value_name = "FOLDER")]
+        ca: PathBuf,
+        /// The common name; a patient's must not be her own name.
+        #[arg(long)]
+        name: String,
+        /// The role: peer, orderer, storage, admin, practitioner, records-officer, patient, ...
+        #[arg(long)]
+        role: String,
+        /// An attribute, such as `patient=ID` or `department=cardiology`; repeatable.
+        #[arg(long = "attribute", value_parser = attribute, value_name = "NAME=VALUE")]
+        attributes: Vec<(String, String)>,
+        /// A DNS name or address of the node for its TLS certificate; repeatable.
+        #[arg(long = "host", default_value = "localhost")]
+        hosts: Vec<String>,
+        /// Where `identity/` and `tls/` go.
+        #[arg(long)]
+        out: PathBuf,
+        /// For how many days the certificates are valid.
+        #[arg(long, default_value_t = 365)]
+        days: u32,
+    },
+}
+
+fn attribute(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeAddress {
+    /// Where the node answers, `host:port`.
+    #[arg(long)]
+    pub(crate) node: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Admin {
+    /// Have a node join a channel.
+    Join {
+        #[command(flatten)]
+        node: NodeAddress,
+        /// The genesis block, as the consortium gave it.
+        genesis: PathBuf,
+    },
+    /// Install a contract package on a peer.
+    Install {
+        #[command(flatten)]
+        node: NodeAddress,
+        /// The package, a WebAssembly component.
+        package: PathBuf,
+    },
+    /// Show what a node says of itself.
+    Status {
+        #[command(flatten)]
+        node: NodeAddress,
+    },
+}

@@ -1,0 +1,219 @@
+//! Consents, sharing of keys, and the audit trail.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde::Serialize;
+use stela_consent::{
+    Actor, Category, Confidentiality, Consent, Hex, Id, Organization, Period, Provision, Purpose,
+    Role, SensitivityLabel,
+};
+use stela_records::care::{Session, answer};
+
+use super::now_ms;
+use super::record::{code, done};
+use crate::arguments;
+use crate::output::{Output, short, table, time};
+use crate::profile::Profile;
+use crate::session;
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+pub(crate) async fn run(
+    profile: &Profile,
+    command: arguments::Consent,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let session = session::open(profile).await?;
+    let outcome = dispatch(profile, &session, command, output).await;
+    session.close().await;
+    outcome
+}
+
+async fn dispatch(
+    profile: &Profile,
+    session: &Session,
+    command: arguments::Consent,
+    output: &Output,
+) -> anyhow::Result<()> {
+    use arguments::Consent as Command;
+    match command {
+        Command::Grant {
+            organization, role, identity, purposes, max, labels, categories, days, file,
+        } => {
+            let terms = Terms { organization, role, identity, purposes, max, labels, categories, days };
+            let consent = match file {
+                Some(file) => read(&file)?,
+                None => terms.consent()?,
+            };
+            grant(session, profile.patient()?, &consent, output).await
+        }
+        Command::Revoke { consent } => {
+            let submitted = session.revoke(profile.patient()?, consent).await?;
+            done("revoked", submitted.status.transaction, output)
+        }
+        Command::List { patient } => {
+            let patient = patient.map_or_else(|| profile.patient(), Ok)?;
+            let consents = session.consents(patient, None).await?;
+            output.answer(&consents, |consents| list(consents))
+        }
+    }
+}
+
+struct Terms {
+    organization: Option<Organization>,
+    role: Option<Role>,
+    identity: Option<stela_consent::Fingerprint>,
+    purposes: Vec<Purpose>,
+    max: Confidentiality,
+    labels: Vec<SensitivityLabel>,
+    categories: Vec<Category>,
+    days: Option<u32>,
+}
+
+impl Terms {
+    fn consent(self) -> anyhow::Result<Consent> {
+        let actor = match (self.identity, self.organization, self.role) {
+            (Some(id), _, _) => Actor::Identity(id),
+            (None, Some(organization), Some(role)) => Actor::RoleAt(organization, role),
+            (None, Some(organization), None) => Actor::Organization(organization),
+            (None, None, _) => anyhow::bail!("name an --organization or an --identity"),
+        };
+        let now_ms = now_ms();
+        let period = self
+            .days
+            .map(|days| Period::new(Some(now_ms), Some(now_ms + u64::from(days) * DAY_MS)))
+            .transpose()?;
+        let provision = Provision {
+            actor: Some(actor),
+            ceiling: Some(self.max),
+            labels: self.labels,
+            categories: self.categories,
+            period,
+            ..Provision::permit(self.purposes)
+        };
+        Ok(Consent::new(Hex(rand::random()), provision, Vec::new())?)
+    }
+}
+
+fn read(file: &PathBuf) -> anyhow::Result<Consent> {
+    let bytes =
+        std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut value: serde_json::Value = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} is not JSON", file.display()))?;
+    if let Some(object) = value.as_object_mut() {
+        let drawn: Id = Hex(rand::random());
+        object.entry("id").or_insert_with(|| drawn.to_string().into());
+    }
+    serde_json::from_value(value).with_context(|| format!("{} is no consent", file.display()))
+}
+
+#[derive(Serialize)]
+struct Granted {
+    consent: String,
+    transaction: String,
+    shared: Vec<SharedRecord>,
+}
+
+#[derive(Serialize)]
+struct SharedRecord {
+    record: String,
+    recipients: usize,
+}
+
+async fn grant(
+    session: &Session,
+    patient: Id,
+    consent: &Consent,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let progress = output.progress("granting and sharing keys");
+    let granted = session.grant(patient, consent).await?;
+    drop(progress);
+    let shared = granted.shared.iter().map(|(record, recipients)| SharedRecord {
+        record: record.to_string(),
+        recipients: *recipients,
+    });
+    let answer = Granted {
+        consent: consent.id().to_string(),
+        transaction: granted.submitted.status.transaction.to_string(),
+        shared: shared.collect(),
+    };
+    output.answer(&answer, |granted| {
+        format!(
+            "consent {} granted\nkeys of {} record versions shared\ntransaction {}",
+            granted.consent,
+            granted.shared.len(),
+            granted.transaction
+        )
+    })
+}
+
+pub(crate) async fn share(
+    profile: &Profile,
+    record: Id,
+    version: Option<u32>,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let session = session::open(profile).await?;
+    let shared = session.share(record, version).await;
+    session.close().await;
+    let shared = SharedRecord { record: record.to_string(), recipients: shared? };
+    output.answer(&shared, |s| format!("key wrapped for {} recipients", s.recipients))
+}
+
+fn list(consents: &[answer::FiledConsent]) -> String {
+    let rows: Vec<Vec<String>> = consents
+        .iter()
+        .map(|filed| {
+            let provision = filed.consent.provision();
+            let actor = provision.actor.as_ref().map_or("anyone".to_owned(), |actor| code(actor));
+            let purposes: Vec<String> = provision.purposes.iter().map(code).collect();
+            vec![
+                filed.consent.id().to_string(),
+                code(&filed.status),
+                code(&provision.kind),
+                actor,
+                purposes.join(","),
+                filed.consent.exceptions().len().to_string(),
+            ]
+        })
+        .collect();
+    table(&["CONSENT", "STATUS", "TYPE", "ACTOR", "PURPOSE", "EXCEPTIONS"], &rows)
+}
+
+pub(crate) async fn audit(
+    profile: &Profile,
+    patient: Option<Id>,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let patient = patient.map_or_else(|| profile.patient(), Ok)?;
+    let session = session::open(profile).await?;
+    let trail = session.audit_trail(patient).await;
+    session.close().await;
+    output.answer(&trail?, |trail| {
+        let rows: Vec<Vec<String>> = trail.iter().map(row).collect();
+        table(&["TIME", "EVENT", "ROLE", "ORGANIZATION", "BY", "RECORD", "WHY"], &rows)
+    })
+}
+
+fn row(entry: &answer::AuditEntry) -> Vec<String> {
+    let record = entry.record.map(|record| {
+        let version = entry.version.map(|version| format!(" v{version}"));
+        short(record) + &version.unwrap_or_default()
+    });
+    let why = [
+        entry.purpose.map(|purpose| code(&purpose)),
+        entry.reason.clone(),
+        entry.consent.map(|consent| format!("consent {}", short(consent))),
+    ];
+    vec![
+        time(entry.time),
+        code(&entry.event),
+        code(&entry.role),
+        entry.organization.as_ref().map(ToString::to_string).unwrap_or_default(),
+        entry.by.map(short).unwrap_or_default(),
+        record.unwrap_or_default(),
+        why.into_iter().flatten().collect::<Vec<_>>().join(" "),
+    ]
+}

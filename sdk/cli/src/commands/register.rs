@@ -1,0 +1,85 @@
+//! Who the user is, and making her known.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use stela_client::Registered;
+
+use crate::output::{Output, time};
+use crate::profile::Profile;
+use crate::session;
+
+/// How long a registration may take.
+const REGISTER: Duration = Duration::from_secs(60);
+
+#[derive(Serialize)]
+struct Who {
+    name: String,
+    organization: String,
+    role: String,
+    attributes: std::collections::BTreeMap<String, String>,
+    fingerprint: String,
+    valid_until: String,
+}
+
+pub(crate) fn whoami(profile: &Profile, output: &Output) -> anyhow::Result<()> {
+    let certificate = &profile.credentials.certificate;
+    let who = Who {
+        name: certificate.common_name().to_owned(),
+        organization: certificate.organization().to_string(),
+        role: certificate.role().to_owned(),
+        attributes: certificate.attributes().clone(),
+        fingerprint: certificate.fingerprint().to_string(),
+        valid_until: time(certificate.not_after_ms()),
+    };
+    output.answer(&who, |who| {
+        format!(
+            "{} ({}) at {}\ncertificate {}\nvalid until {}",
+            who.name, who.role, who.organization, who.fingerprint, who.valid_until
+        )
+    })
+}
+
+#[derive(Serialize)]
+struct Known {
+    fingerprint: String,
+    /// False when the certificate was known before.
+    registered_now: bool,
+    encryption_key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patient: Option<String>,
+}
+
+pub(crate) async fn register(profile: &Profile, output: &Output) -> anyhow::Result<()> {
+    let progress = output.progress("registering");
+    let pair = profile.encryption_or_new()?;
+    let registered = session::network(profile)?.register(REGISTER).await?;
+    let session = session::open(profile).await?;
+    let patient = match profile.credentials.certificate.role() {
+        "patient" => Some(profile.patient()?),
+        _ => None,
+    };
+    if let Some(patient) = patient
+        && matches!(registered, Registered::Now(_))
+    {
+        session.register_patient(patient).await?;
+    }
+    session.register_encryption_key().await?;
+    session.close().await;
+    drop(progress);
+    let known = Known {
+        fingerprint: profile.credentials.fingerprint().to_string(),
+        registered_now: matches!(registered, Registered::Now(_)),
+        encryption_key: pair.public().key_id().to_string(),
+        patient: patient.map(|patient| patient.to_string()),
+    };
+    output.answer(&known, |known| {
+        let patient = known.patient.as_ref().map(|id| format!("\npatient {id}"));
+        format!(
+            "certificate {}\nencryption key {}{}",
+            known.fingerprint,
+            known.encryption_key,
+            patient.unwrap_or_default()
+        )
+    })
+}

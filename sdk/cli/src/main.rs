@@ -1,0 +1,36 @@
+//! The command `stela`.
+//!
+//! `arguments` says what can be asked, `profile` who asks and of whom, `session` connects, and each
+//! file of `commands` does one thing. `output` prints it, as text or as JSON.
+
+mod arguments;
+mod commands;
+mod failure;
+mod output;
+mod profile;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::Arguments;
+use output::Output;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let level = if arguments.verbose { "info" } else { "error" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("STELA_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let output = Output::new(arguments.json);
+    let outcome = tokio::select! {
+        outcome = commands::run(arguments, &output) => outcome,
+        _ = tokio::signal::ctrl_c() => Err(failure::interrupted()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error, &output),
+    }
+}

@@ -1,0 +1,145 @@
+//! A profile: who the user is, and where her gateway is. One folder, named by `--profile`.
+//!
+//! | In the folder | What |
+//! |---|---|
+//! | `profile.toml` | the settings below; paths in it are relative to the folder |
+//! | `identity/` | `cert.pem` and `key.pem`, under which she signs |
+//! | `tls/` | the certificate and key that she shows in TLS |
+//! | `encryption.key` | the key pair for which record keys are wrapped; made by `stela register` |
+//! | `swarm.key` | the key of the private IPFS swarm |
+//! | `ipfs/` | her own node's blocks |
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use serde::Deserialize;
+use stela_client::{Endpoint, Gateway, GatewayOptions};
+use stela_identity::Credentials;
+use stela_identity::tls::{TlsIdentity, TlsRoots, TlsSettings};
+use stela_protocol::{ChannelId, ContractName, OrgId};
+use stela_records::keys::EncryptionKeyPair;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    organization: String,
+    channel: String,
+    contract: String,
+    identity: PathBuf,
+    tls: PathBuf,
+    tls_roots: PathBuf,
+    swarm_key: PathBuf,
+    encryption_key: PathBuf,
+    peers: Vec<Peer>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Peer {
+    organization: String,
+    address: String,
+}
+
+/// A user's profile, read and checked.
+pub(crate) struct Profile {
+    folder: PathBuf,
+    settings: Settings,
+    pub(crate) organization: OrgId,
+    pub(crate) channel: ChannelId,
+    pub(crate) contract: ContractName,
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) tls: TlsSettings,
+}
+
+impl Profile {
+    pub(crate) fn load(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join("profile.toml");
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!("no profile at {}; name its folder with --profile", path.display())
+        })?;
+        let settings: Settings =
+            toml::from_str(&text).with_context(|| format!("{} is not valid", path.display()))?;
+        let identity = folder.join(&settings.identity);
+        let credentials = Credentials::load(&identity)
+            .with_context(|| format!("no usable identity in {}", identity.display()))?;
+        let tls = TlsSettings::new(
+            TlsIdentity::load(&folder.join(&settings.tls))?,
+            &roots(&folder.join(&settings.tls_roots))?,
+        )?;
+        Ok(Self {
+            organization: OrgId::new(&settings.organization)?,
+            channel: ChannelId::new(&settings.channel)?,
+            contract: ContractName::new(&settings.contract)?,
+            credentials: Arc::new(credentials),
+            tls,
+            folder: folder.to_owned(),
+            settings,
+        })
+    }
+
+    pub(crate) fn gateway(&self) -> anyhow::Result<Gateway> {
+        let endpoint = |peer: &Peer| {
+            let organization = OrgId::new(&peer.organization)?;
+            anyhow::Ok(Endpoint { organization, address: peer.address.clone() })
+        };
+        let endpoints = self.settings.peers.iter().map(endpoint).collect::<Result<_, _>>()?;
+        let options =
+            GatewayOptions::new(endpoints, self.tls.clone(), Arc::clone(&self.credentials));
+        Ok(Gateway::connect(options)?)
+    }
+
+    pub(crate) fn swarm_key(&self) -> PathBuf {
+        self.folder.join(&self.settings.swarm_key)
+    }
+
+    pub(crate) fn blocks(&self) -> PathBuf {
+        self.folder.join("ipfs")
+    }
+
+    fn encryption_path(&self) -> PathBuf {
+        self.folder.join(&self.settings.encryption_key)
+    }
+
+    pub(crate) fn encryption(&self) -> anyhow::Result<EncryptionKeyPair> {
+        let path = self.encryption_path();
+        EncryptionKeyPair::load(&path).with_context(|| {
+            format!("no encryption key at {}; run `stela register` first", path.display())
+        })
+    }
+
+    /// The encryption key, made now if there is none.
+    pub(crate) fn encryption_or_new(&self) -> anyhow::Result<EncryptionKeyPair> {
+        let path = self.encryption_path();
+        if !path.exists() {
+            EncryptionKeyPair::generate(&mut rand::rng()).save(&path)?;
+        }
+        self.encryption()
+    }
+
+    /// The patient that the certificate names.
+    pub(crate) fn patient(&self) -> anyhow::Result<stela_consent::Id> {
+        let attributes = self.credentials.certificate.attributes();
+        let id = attributes.get("patient").context(
+            "this certificate is bound to no patient; name one with --patient",
+        )?;
+        id.parse().map_err(|_| anyhow::anyhow!("the certificate's patient id is malformed"))
+    }
+}
+
+/// Every organization's TLS roots: one `ORGANIZATION.pem` for each.
+fn roots(folder: &Path) -> anyhow::Result<TlsRoots> {
+    let mut roots = TlsRoots::new();
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("no TLS roots in {}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        if path.extension().is_some_and(|extension| extension == "pem") {
+            let certificate = pem::parse(std::fs::read(&path)?)
+                .with_context(|| format!("{} is not PEM", path.display()))?;
+            roots = roots.add(&OrgId::new(name)?, certificate.contents())?;
+        }
+    }
+    Ok(roots)
+}

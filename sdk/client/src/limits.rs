@@ -1,0 +1,22 @@
+//! Every bound of this crate; those of the network are in [`stela_protocol::limits`].
+
+use std::time::Duration;
+
+/// Endpoints of one gateway.
+pub const ENDPOINTS_MAX: usize = 16;
+/// Commitments that one call asks for; longer lists are asked for in several calls.
+pub const SIDE_ITEMS_PER_CALL_MAX: usize = stela_protocol::limits::SIDE_ITEMS_MAX;
+/// Channels that a node's status may list.
+pub const CHANNELS_MAX: usize = 1024;
+/// Packages that a node's status may list.
+pub const PACKAGES_MAX: usize = 4096;
+/// Bytes of a checkpoint file.
+pub const CHECKPOINT_BYTES_MAX: u64 = 512;
+/// Attempts in a row that bring no block, after which a bounded stream of blocks gives up.
+pub const BLOCK_ATTEMPTS_MAX: u32 = 8;
+/// The first pause before something is tried again.
+pub const BACK_OFF_MIN: Duration = Duration::from_millis(50);
+/// The longest pause before something is tried again.
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// How much longer than a server may wait with its answer the client waits for it.
+pub const ANSWER_GRACE: Duration = Duration::from_secs(2);

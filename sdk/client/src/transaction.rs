@@ -1,0 +1,209 @@
+//! An endorsed and signed call, ready to be ordered.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use stela_protocol::hash::domain;
+use stela_protocol::transaction::{self, Body, Envelope, TransactionError, transaction_payload};
+use stela_protocol::{ErrorCode, RpcError, TransactionId, pb};
+
+use crate::back_off::{BackOff, Deadline};
+use crate::commit::{Commit, CommitStatus};
+use crate::endpoints::{is_elsewhere, unary};
+use crate::error::{CommitError, EndorseError, SubmitError};
+use crate::network::Network;
+use crate::proposal::Proposal;
+
+/// An endorsed call with its creator's signature. Cheap to clone.
+#[derive(Clone)]
+pub struct Transaction {
+    network: Network,
+    id: TransactionId,
+    response: Bytes,
+    envelope: Bytes,
+}
+
+impl Transaction {
+    /// Signs what the gateway answered to `proposal`, if it is well formed.
+    pub(crate) fn from_answer(
+        proposal: &Proposal,
+        answer: pb::EndorseResponse,
+    ) -> Result<Self, EndorseError> {
+        let (id, network) = (proposal.id(), proposal.network.clone());
+        let bytes = proposal.signed.bytes.clone();
+        let payload = transaction_payload(bytes, answer.result, answer.endorsements);
+        let envelope = transaction::envelope(network.inner.signer.sign(domain::ENVELOPE, payload));
+        let format = |source| EndorseError::Format {
+            transaction: id,
+            source,
+        };
+        let parsed = Envelope::decode(envelope.clone()).map_err(format)?;
+        let Body::Transaction(parsed) = parsed.body else {
+            return Err(format(TransactionError::Missing("transaction")));
+        };
+        check_endorsements(id, &parsed)?;
+        Ok(Self {
+            network,
+            id,
+            response: parsed.result.response,
+            envelope,
+        })
+    }
+
+    pub(crate) fn from_envelope(network: Network, envelope: Bytes) -> Result<Self, EndorseError> {
+        let refuse = |why: String| EndorseError::Envelope(why);
+        let parsed =
+            Envelope::decode(envelope.clone()).map_err(|error| refuse(error.to_string()))?;
+        let Body::Transaction(parsed) = parsed.body else {
+            return Err(refuse("it carries no call of a contract".to_owned()));
+        };
+        let header = &parsed.proposal.header;
+        if header.channel != network.channel {
+            return Err(refuse(format!("it is for channel {}", header.channel)));
+        }
+        Ok(Self {
+            network,
+            id: header.id(),
+            response: parsed.result.response,
+            envelope,
+        })
+    }
+
+    /// The transaction's id.
+    pub fn id(&self) -> TransactionId {
+        self.id
+    }
+
+    /// What the function answered. It counts once the transaction is committed and valid.
+    pub fn response(&self) -> &Bytes {
+        &self.response
+    }
+
+    /// The response, read as JSON.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.response)
+    }
+
+    /// What is ordered, byte for byte. Whoever keeps it can submit it again after a crash.
+    pub fn envelope_bytes(&self) -> &Bytes {
+        &self.envelope
+    }
+
+    /// Hands the envelope to an orderer. Success means enqueued, not committed; repeating it is
+    /// safe.
+    ///
+    /// # Errors
+    /// [`SubmitError`] when no endpoint took it.
+    pub async fn submit(&self) -> Result<Commit, SubmitError> {
+        submit(&self.network, self.id, &self.envelope).await?;
+        Ok(self.network.commit(self.id))
+    }
+
+    /// Submits and waits for the verdict; when none is seen for a while
+    /// ([`Timeouts::resubmit`](crate::Timeouts::resubmit)), submits the identical envelope again,
+    /// until the deadline.
+    ///
+    /// # Errors
+    /// [`CommitError`] when the envelope is refused or no verdict is seen. An invalid transaction
+    /// is a verdict, not an error.
+    pub async fn submit_and_wait(&self, deadline: Duration) -> Result<CommitStatus, CommitError> {
+        let deadline = Deadline::after(deadline);
+        let mut back_off = BackOff::default();
+        let mut enqueued = false;
+        loop {
+            match self.submit().await {
+                Ok(_) => enqueued = true,
+                // Once enqueued it may be committed, whatever is said about it later.
+                Err(error) if !enqueued && !error.is_retryable() => return Err(error.into()),
+                Err(error) if deadline.has_passed() => return Err(error.into()),
+                Err(error) => {
+                    tracing::debug!(%error, "submitting again");
+                    deadline.pause(&mut back_off).await;
+                }
+            }
+            let wait = deadline
+                .remaining()
+                .min(self.network.inner.timeouts.resubmit);
+            match self.network.commit(self.id).status(wait).await {
+                Err(CommitError::Deadline { .. }) if !deadline.has_passed() => {
+                    tracing::debug!(transaction = %self.id, "no verdict yet");
+                }
+                Err(CommitError::Deadline {
+                    transaction, last, ..
+                }) => {
+                    let limit_ms = deadline.limit_ms();
+                    return Err(CommitError::Deadline {
+                        transaction,
+                        limit_ms,
+                        last,
+                    });
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+fn check_endorsements(
+    id: TransactionId,
+    transaction: &transaction::Transaction,
+) -> Result<(), EndorseError> {
+    let endorsers: BTreeSet<_> = transaction
+        .endorsements
+        .iter()
+        .map(|e| e.endorser)
+        .collect();
+    if endorsers.is_empty() {
+        return Err(EndorseError::Unendorsed { transaction: id });
+    }
+    if endorsers.len() < transaction.endorsements.len() {
+        return Err(EndorseError::Duplicate { transaction: id });
+    }
+    Ok(())
+}
+
+/// Hands an envelope to the first endpoint that takes it. That it was seen before is a success:
+/// whatever becomes of it, it is this very envelope.
+pub(crate) async fn submit(
+    network: &Network,
+    id: TransactionId,
+    envelope: &Bytes,
+) -> Result<(), SubmitError> {
+    let inner = &network.inner;
+    let answer = inner
+        .endpoints
+        .call(is_elsewhere, |mut client| async move {
+            let channel = network.channel.to_string();
+            let request = pb::SubmitRequest {
+                channel,
+                envelope: envelope.clone(),
+            };
+            unary(inner.timeouts.submit, client.submit(request)).await
+        })
+        .await;
+    match answer {
+        Ok(_)
+        | Err(RpcError {
+            code: ErrorCode::Replayed,
+            ..
+        }) => Ok(()),
+        Err(source) => Err(SubmitError {
+            transaction: id,
+            source,
+        }),
+    }
+}

@@ -1,0 +1,101 @@
+//! Cutting a stream of bytes into blocks: balanced UnixFS trees over raw leaves, CID version 1,
+//! as `ipfs add --cid-version=1 --raw-leaves --chunker=size-…` makes them.
+
+use std::io;
+use std::sync::Arc;
+
+use cid::{Cid, Version};
+use rust_unixfs::file::adder::{BalancedCollector, Chunker, FileAdder};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::task::spawn_blocking;
+
+use crate::error::PutError;
+use crate::limits::LINKS_PER_NODE;
+use crate::net::Network;
+use crate::store::Store;
+
+type Blocks = Vec<(Cid, Vec<u8>)>;
+
+/// Writes blobs into a store.
+pub(crate) struct Importer {
+    pub(crate) store: Arc<Store>,
+    pub(crate) network: Network,
+    pub(crate) chunk_bytes: usize,
+    pub(crate) blob_bytes_max: u64,
+}
+
+impl Importer {
+    /// Stores everything that `reader` gives and returns the root. At most one chunk and the links
+    /// of one path through the tree are in memory.
+    pub(crate) async fn import(
+        &self,
+        reader: &mut (dyn AsyncRead + Send + Unpin),
+    ) -> Result<Cid, PutError> {
+        let mut adder = FileAdder::builder()
+            .with_chunker(Chunker::Size(self.chunk_bytes))
+            .with_collector(BalancedCollector::with_branching_factor(LINKS_PER_NODE))
+            .with_cid_version(Version::V1)
+            .with_raw_leaves(true)
+            .build();
+        let mut bytes = 0u64;
+        let mut root = None;
+        loop {
+            let chunk = read_chunk(reader, self.chunk_bytes)
+                .await
+                .map_err(PutError::Read)?;
+            if chunk.is_empty() {
+                break;
+            }
+            bytes += chunk.len() as u64;
+            if bytes > self.blob_bytes_max {
+                return Err(PutError::TooLarge {
+                    bytes_max: self.blob_bytes_max,
+                });
+            }
+            root = self.store(push(&mut adder, &chunk)).await?.or(root);
+        }
+        let root = self.store(adder.finish().collect()).await?.or(root);
+        Ok(root.expect("even an empty file has a block"))
+    }
+
+    /// Writes blocks and returns the last one's name: a tree's root is written last.
+    async fn store(&self, blocks: Blocks) -> Result<Option<Cid>, PutError> {
+        let store = self.store.clone();
+        let cids: Vec<Cid> = blocks.iter().map(|(cid, _)| *cid).collect();
+        let writing = spawn_blocking(move || {
+            blocks
+                .iter()
+                .try_for_each(|(cid, data)| store.blocks.put(cid, data))
+        });
+        writing
+            .await
+            .map_err(|error| PutError::Read(io::Error::other(error)))??;
+        for cid in &cids {
+            self.network.stored(*cid).await;
+        }
+        Ok(cids.last().copied())
+    }
+}
+
+fn push(adder: &mut FileAdder, mut chunk: &[u8]) -> Blocks {
+    let mut blocks = Blocks::new();
+    while !chunk.is_empty() {
+        let (made, taken) = adder.push(chunk);
+        blocks.extend(made);
+        chunk = &chunk[taken..];
+    }
+    blocks
+}
+
+/// Reads until the chunk is full or the input ends.
+async fn read_chunk(
+    reader: &mut (dyn AsyncRead + Send + Unpin),
+    chunk_bytes: usize,
+) -> io::Result<Vec<u8>> {
+    let mut chunk = Vec::new();
+    reader
+        .take(chunk_bytes as u64)
+        .read_to_end(&mut chunk)
+        .await?;
+    Ok(chunk)
+}

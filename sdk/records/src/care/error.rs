@@ -1,0 +1,244 @@
+//! One error for each thing that can be asked of a session.
+
+use stela_client::{ProposalError, QueryError, SideError, TransactError};
+use stela_healthcare::answer::AccessDecision;
+use stela_ipfs::{FetchError, PutError};
+use stela_storage::{CallError, UploadError};
+
+use crate::format::{HeaderError, IdentifierError, MetadataError};
+use crate::keys::EncryptionKeyError;
+use crate::stream::{DecryptError, EncryptError};
+use crate::wrap::{OpenError, SealError};
+
+/// The ledger did not do or say what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The transaction was not made or not valid.
+    #[error(transparent)]
+    Transact(#[from] TransactError),
+    /// The call could not be put together.
+    #[error(transparent)]
+    Proposal(#[from] ProposalError),
+    /// The channel could not be asked.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The contract's answer is not what this version of the software knows.
+    #[error("the contract's answer to {function} cannot be understood: {source}")]
+    Answer {
+        /// The function.
+        function: &'static str,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+}
+
+impl LedgerError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Transact(error) => error.is_retryable(),
+            Self::Query(error) => error.is_retryable(),
+            Self::Proposal(_) | Self::Answer { .. } => false,
+        }
+    }
+}
+
+/// What the ledger says about a version or a key does not fit together.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The ledger could not be asked.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The lists of wrapped keys could not be had.
+    #[error(transparent)]
+    Side(#[from] SideError),
+    /// A published encryption key is malformed.
+    #[error("the encryption key published by {owner} is malformed: {source}")]
+    PublishedKey {
+        /// Its owner's certificate.
+        owner: String,
+        /// What is wrong.
+        source: EncryptionKeyError,
+    },
+    /// A name or number on the ledger is malformed.
+    #[error("the ledger's entry about the record is malformed: {0}")]
+    Entry(&'static str),
+    /// A name cannot be bound to a key.
+    #[error(transparent)]
+    Identifier(#[from] IdentifierError),
+    /// The public header is malformed.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// No wrapped key is for the key pair of this session.
+    #[error(
+        "no wrapped key of this record is for you{}; the patient's client has to share it \
+         (`stela share`)",
+        if *.missing > 0 { " among those that are here" } else { "" }
+    )]
+    NotShared {
+        /// How many lists could not be had now.
+        missing: usize,
+    },
+    /// A wrapped key is for this key pair but does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+impl KeyError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Ledger(error) => error.is_retryable(),
+            Self::Side(error) => error.is_retryable(),
+            Self::NotShared { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// A record was not submitted. What is on storage nodes expires with its lease.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The document's description is not allowed.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The document could not be read or encrypted.
+    #[error(transparent)]
+    Encrypt(#[from] EncryptError),
+    /// The ciphertext could not be stored here.
+    #[error(transparent)]
+    Put(#[from] PutError),
+    /// Not enough organizations hold the ciphertext.
+    #[error(transparent)]
+    Hold(#[from] UploadError),
+    /// The patient has not published an encryption key.
+    #[error("patient {patient} has published no encryption key; she has to run `stela register`")]
+    NoPatientKey {
+        /// The patient.
+        patient: String,
+    },
+    /// Keys could not be found or wrapped.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A key could not be wrapped.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// Too many recipients for one list.
+    #[error(transparent)]
+    Wraps(#[from] crate::format::WrapListError),
+    /// The transaction was not made.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The record is on the ledger, but those with a standing consent have no key yet.
+    #[error("the record is submitted, but its key could not be shared: {0}")]
+    Share(#[from] ShareError),
+}
+
+impl SubmitError {
+    /// Whether a new attempt may succeed.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Encrypt(error) => error.is_retryable(),
+            Self::Put(error) => error.is_retryable(),
+            Self::Hold(error) => error.is_retryable(),
+            Self::Key(error) => error.is_retryable(),
+            Self::Ledger(error) => error.is_retryable(),
+            Self::Share(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
+}
+
+/// The key of a version was not shared.
+#[derive(Debug, thiserror::Error)]
+pub enum ShareError {
+    /// The session cannot open the key itself, or the recipients' keys cannot be found.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A key could not be wrapped.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// Too many recipients for one list.
+    #[error(transparent)]
+    Wraps(#[from] crate::format::WrapListError),
+    /// The ledger could not be asked, or the transaction was not made.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl ShareError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Key(error) => error.is_retryable(),
+            Self::Ledger(error) => error.is_retryable(),
+            Self::Seal(_) | Self::Wraps(_) => false,
+        }
+    }
+}
+
+/// A consent was not granted or not revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsentError {
+    /// The transaction was not made.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The consent stands, but the key of a record could not be shared under it.
+    #[error("the consent is granted, but the key of record {record} could not be shared: {source}")]
+    Share {
+        /// The record.
+        record: String,
+        /// Why not.
+        source: ShareError,
+    },
+}
+
+impl ConsentError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Ledger(error) => error.is_retryable(),
+            Self::Share { source, .. } => source.is_retryable(),
+        }
+    }
+}
+
+/// Access could not be asked for, so there is no decision.
+pub type AccessError = LedgerError;
+
+/// A record was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The ledger could not be asked.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The patient's consents do not permit it; the denial is on the ledger.
+    #[error("access is denied: {}", .0.reason)]
+    Denied(Box<AccessDecision>),
+    /// The key could not be had.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The ciphertext could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// No storage node lets this session's node in.
+    #[error(transparent)]
+    Storage(#[from] CallError),
+    /// The ciphertext is not what the ledger says, or could not be written down.
+    #[error(transparent)]
+    Decrypt(#[from] DecryptError),
+}
+
+impl ReadError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Ledger(error) => error.is_retryable(),
+            Self::Denied(_) => false,
+            Self::Key(error) => error.is_retryable(),
+            Self::Fetch(error) => error.is_retryable(),
+            Self::Storage(error) => error.is_retryable(),
+            Self::Decrypt(error) => error.is_retryable(),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Whose keys a record's key is wrapped for, and how a session opens its own wrap.
+
+use std::collections::BTreeMap;
+
+use rand::CryptoRng;
+use stela_client::SideData;
+use stela_consent::{Actor, Fingerprint, Id, Organization, Role};
+use stela_healthcare::answer::{EncryptionKey, RecordVersion};
+use stela_healthcare::request::EncryptionKeys;
+use stela_protocol::{Hash32, OrgId};
+
+use super::error::KeyError;
+use super::session::Session;
+use crate::format::{
+    Header, Identifier, KeyCommitment, Wrap, WrapLabel, WrapList, WrapListError,
+};
+use crate::keys::{EncryptionPublicKey, RecordKey};
+use crate::wrap::{self, SealError};
+
+/// Somebody for whom a key is wrapped.
+#[derive(Debug, Clone)]
+pub(super) struct Recipient {
+    pub(super) organization: OrgId,
+    name: Identifier,
+    key: EncryptionPublicKey,
+}
+
+/// Recipients by certificate, so that nobody is listed twice.
+pub(super) type Recipients = BTreeMap<Fingerprint, Recipient>;
+
+fn recipient(published: &EncryptionKey) -> Result<Recipient, KeyError> {
+    let owner = published.fingerprint.to_string();
+    let bytes = data_encoding::BASE64.decode(published.key.as_str().as_bytes());
+    let bytes = bytes.map_err(|_| KeyError::Entry("an encryption key is not base64"))?;
+    let key = EncryptionPublicKey::decode(&bytes)
+        .map_err(|source| KeyError::PublishedKey { owner: owner.clone(), source })?;
+    let organization = OrgId::new(published.organization.as_str())
+        .map_err(|_| KeyError::Entry("an organization's name is not valid"))?;
+    Ok(Recipient { organization, name: Identifier::new(owner)?, key })
+}
+
+fn by_nothing() -> EncryptionKeys {
+    EncryptionKeys {
+        fingerprint: None,
+        organization: None,
+        role: None,
+        patient: None,
+        limit: None,
+        bookmark: None,
+    }
+}
+
+impl Session {
+    async fn find(&self, request: EncryptionKeys) -> Result<Recipients, KeyError> {
+        let found = self.encryption_keys(request).await?;
+        found.iter().map(|key| Ok((key.fingerprint, recipient(key)?))).collect()
+    }
+
+    /// Everybody with this role at an organization who published a key.
+    pub(super) async fn with_role(
+        &self,
+        organization: &Organization,
+        role: Role,
+    ) -> Result<Recipients, KeyError> {
+        let organization = Some(organization.clone());
+        self.find(EncryptionKeys { organization, role: Some(role), ..by_nothing() }).await
+    }
+
+    /// The patient's keys.
+    pub(super) async fn of_patient(&self, patient: Id) -> Result<Recipients, KeyError> {
+        self.find(EncryptionKeys { patient: Some(patient), ..by_nothing() }).await
+    }
+
+    /// Everybody who published a key and whom one of the actors means.
+    pub(super) async fn meant_by<'a>(
+        &self,
+        actors: impl IntoIterator<Item = &'a Actor>,
+    ) -> Result<Recipients, KeyError> {
+        let mut all = Recipients::new();
+        for actor in actors {
+            match actor {
+                Actor::Identity(fingerprint) => {
+                    let fingerprint = Some(*fingerprint);
+                    all.extend(self.find(EncryptionKeys { fingerprint, ..by_nothing() }).await?);
+                }
+                Actor::RoleAt(organization, role) => {
+                    all.extend(self.with_role(organization, *role).await?);
+                }
+                Actor::Organization(organization) => {
+                    for role in Role::ALL.iter().copied().filter(|role| role.is_workforce()) {
+                        all.extend(self.with_role(organization, role).await?);
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The label under which a version's key is wrapped, from what the ledger says of it.
+    pub(super) fn label(&self, version: &RecordVersion) -> Result<WrapLabel, KeyError> {
+        self.label_of(&LabelFacts {
+            record: version.record,
+            version: version.version,
+            patient: version.patient,
+            author: version.author,
+            cid: version
+                .cid
+                .as_str()
+                .parse()
+                .map_err(|_| KeyError::Entry("the CID is not valid"))?,
+            header: header(version)?,
+            commitment: KeyCommitment::from_bytes(version.commitment.0),
+        })
+    }
+
+    pub(super) fn label_of(&self, facts: &LabelFacts) -> Result<WrapLabel, KeyError> {
+        Ok(WrapLabel {
+            channel: Identifier::new(self.options.network.channel().as_str())?,
+            record_id: Identifier::new(facts.record.to_string())?,
+            version: u64::from(facts.version),
+            patient_id: Identifier::new(facts.patient.to_string())?,
+            author_id: Identifier::new(facts.author.to_string())?,
+            header_hash: facts.header.hash(),
+            key_commitment: facts.commitment,
+            cid: facts.cid,
+        })
+    }
+
+    /// Opens the key of a version with the session's own key pair.
+    pub(super) async fn open_key(&self, version: &RecordVersion) -> Result<RecordKey, KeyError> {
+        let commitments: Vec<Hash32> = version.wraps.iter().map(|hash| Hash32(hash.0)).collect();
+        let lists = self.options.network.side(&commitments).await?;
+        let label = self.label(version)?;
+        let pair = &self.options.encryption;
+        let mut refused = None;
+        for payload in lists.values() {
+            // A list that somebody else spoiled does not keep the others from being looked at.
+            let Ok(list) = WrapList::decode(payload) else { continue };
+            for wrap in list.for_key(pair.public().key_id()) {
+                match wrap::open(wrap, &label, pair) {
+                    Ok(key) => return Ok(key),
+                    Err(error) => refused = Some(error),
+                }
+            }
+        }
+        let missing = commitments.len() - lists.len();
+        Err(refused.map_or(KeyError::NotShared { missing }, KeyError::Open))
+    }
+}
+
+/// What a label is made of.
+pub(super) struct LabelFacts {
+    pub(super) record: Id,
+    pub(super) version: u32,
+    pub(super) patient: Id,
+    pub(super) author: Fingerprint,
+    pub(super) cid: cid::Cid,
+    pub(super) header: Header,
+    pub(super) commitment: KeyCommitment,
+}
+
+/// The public header of a version.
+pub(super) fn header(version: &RecordVersion) -> Result<Header, KeyError> {
+    let bytes = data_encoding::HEXLOWER
+        .decode(version.header.as_str().as_bytes())
+        .map_err(|_| KeyError::Entry("the header is not hexadecimal"))?;
+    Ok(Header::decode(&bytes)?)
+}
+
+/// Wraps a key for each recipient: the side data that travels beside the transaction, to the
+/// organizations of the recipients and to `home`, the organization of whoever wraps.
+pub(super) fn wrap_for(
+    key: &RecordKey,
+    label: &WrapLabel,
+    recipients: &Recipients,
+    home: &OrgId,
+    rng: &mut impl CryptoRng,
+) -> Result<SideData, WrapError> {
+    let wraps: Vec<Wrap> = recipients
+        .values()
+        .map(|to| wrap::seal(key, label, &to.name, &to.key, rng))
+        .collect::<Result<_, _>>()?;
+    let payload = WrapList::new(wraps)?.encode().into();
+    let mut organizations: Vec<OrgId> =
+        recipients.values().map(|to| to.organization.clone()).chain([home.clone()]).collect();
+    organizations.sort();
+    organizations.dedup();
+    Ok(SideData { organizations, payload })
+}
+
+/// A list of wraps was not made.
+pub(super) enum WrapError {
+    Seal(SealError),
+    List(WrapListError),
+}
+
+impl From<SealError> for WrapError {
+    fn from(error: SealError) -> Self {
+        Self::Seal(error)
+    }
+}
+
+impl From<WrapListError> for WrapError {
+    fn from(error: WrapListError) -> Self {
+        Self::List(error)
+    }
+}
+
+impl From<WrapError> for super::SubmitError {
+    fn from(error: WrapError) -> Self {
+        match error {
+            WrapError::Seal(error) => Self::Seal(error),
+            WrapError::List(error) => Self::Wraps(error),
+        }
+    }
+}
+
+impl From<WrapError> for super::ShareError {
+    fn from(error: WrapError) -> Self {
+        match error {
+            WrapError::Seal(error) => Self::Seal(error),
+            WrapError::List(error) => Self::Wraps(error),
+        }
+    }
+}
+

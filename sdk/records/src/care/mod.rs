@@ -1,0 +1,36 @@
+//! What an application developer calls: records from the document to the ledger and back.
+//!
+//! A [`Session`] is one user at one gateway with her keys and her own IPFS node. Through it
+//!
+//! * an author [submits](Session::submit) a record or [amends](Session::amend) it: it is encrypted
+//!   here, its ciphertext is held by two organizations before the transaction is made, and its key
+//!   is wrapped for the patient, the reviewing officers, and everybody to whom standing consents
+//!   open it;
+//! * a records officer [reviews](Session::review) and then [confirms](Session::confirm) or
+//!   [rejects](Session::reject) it;
+//! * a patient [grants](Session::grant) and [revokes](Session::revoke) consent; granting also wraps
+//!   the keys of her records that the consent opens;
+//! * whoever needs a record [requests access](Session::request_access), and with a committed permit
+//!   [reads](Session::read) it.
+//!
+//! Every decision about access is a transaction. Nothing that leaves this process is plaintext.
+
+mod access;
+mod consents;
+mod error;
+mod keys;
+mod queries;
+mod session;
+mod share;
+mod submit;
+
+pub use access::{Opened, Reading};
+pub use consents::Granted;
+pub use error::{
+    AccessError, ConsentError, KeyError, LedgerError, ReadError, ShareError, SubmitError,
+};
+pub use session::{Session, SessionOptions};
+pub use submit::{NewRecord, Submission};
+
+/// The contract's requests and answers, which these functions take and give.
+pub use stela_healthcare::{answer, request};

@@ -1,0 +1,84 @@
+//! Questions to the contract; a list is asked for page by page until it is complete.
+
+use stela_consent::{Id, Purpose};
+use stela_healthcare::answer::{
+    AuditEntry, EncryptionKey, FiledConsent, Page, RecordSummary, RecordVersion,
+};
+use stela_healthcare::request::{
+    AuditTrail, EncryptionKeys, GetRecord, ListConsents, ListRecords,
+};
+
+use super::error::LedgerError;
+use super::session::Session;
+use crate::limits::PAGES_MAX;
+
+/// Asks for every page of a list.
+macro_rules! every_page {
+    ($session:expr, $function:literal, $request:expr) => {{
+        let mut entries = Vec::new();
+        let mut request = $request;
+        for _ in 0..PAGES_MAX {
+            let page: Page<_> = $session.ask($function, &request).await?;
+            entries.extend(page.entries);
+            request.bookmark = page.bookmark;
+            if request.bookmark.is_none() {
+                break;
+            }
+        }
+        Ok(entries)
+    }};
+}
+
+impl Session {
+    /// One version of a record, the newest without a number.
+    ///
+    /// # Errors
+    /// [`LedgerError`], among others when the contract does not show it to this user.
+    pub async fn record(&self, record: Id, version: Option<u32>) -> Result<RecordVersion, LedgerError> {
+        self.ask("get_record", &GetRecord { record, version }).await
+    }
+
+    /// The records of a patient that the contract shows to this user.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the contract cannot be asked or refuses.
+    pub async fn records(
+        &self,
+        patient: Id,
+        purpose: Option<Purpose>,
+    ) -> Result<Vec<RecordSummary>, LedgerError> {
+        let request = ListRecords { patient, purpose, limit: None, bookmark: None };
+        every_page!(self, "list_records", request)
+    }
+
+    /// The consents of a patient; the author of a record about her names it to see those that
+    /// stand.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the contract cannot be asked or refuses.
+    pub async fn consents(
+        &self,
+        patient: Id,
+        record: Option<Id>,
+    ) -> Result<Vec<FiledConsent>, LedgerError> {
+        let request = ListConsents { patient, record, limit: None, bookmark: None };
+        every_page!(self, "list_consents", request)
+    }
+
+    /// The audit trail of a patient, oldest entry first.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the contract cannot be asked or refuses.
+    pub async fn audit_trail(&self, patient: Id) -> Result<Vec<AuditEntry>, LedgerError> {
+        let request = AuditTrail { patient, limit: None, bookmark: None };
+        every_page!(self, "audit_trail", request)
+    }
+
+    /// Published encryption keys.
+    pub(super) async fn encryption_keys(
+        &self,
+        request: EncryptionKeys,
+    ) -> Result<Vec<EncryptionKey>, LedgerError> {
+        every_page!(self, "encryption_keys", request)
+    }
+}

@@ -1,0 +1,70 @@
+//! A hospital's storage node: an application of the SDK that keeps the encrypted records that the
+//! ledger names.
+//!
+//! It runs an embedded IPFS node in the consortium's private swarm. Members upload by asking
+//! several storage nodes to fetch a blob from their own node and to hold it under a lease
+//! ([`Uploader`]); the committed and confirmed record that names the blob makes it permanent
+//! ([`events`]). The node sees ciphertext only, and holds no key.
+//!
+//! What holds:
+//! - A hold is acknowledged once the whole blob is verified and on the disk.
+//! - The swarm lets in the storage nodes of the channel's configuration and the nodes that a member
+//!   vouches for, for a limited time, and nobody else.
+//! - A confirmed record is remembered on disk before the event's checkpoint is, and fetched until
+//!   it is here: an event is never lost, and dealing with it twice changes nothing.
+//! - Nothing on the ledger makes a node forget a blob: a rejected record's lease runs out, because
+//!   another record may name the same blob.
+//! - Time is passed in; the clock is read by [`stela_client::Sources`] alone.
+//!
+//! | In the data folder | Content |
+//! |---|---|
+//! | `ipfs/` | the embedded node ([`stela_ipfs`]) |
+//! | `leases/` | who pays for which lease ([`leases`]) |
+//! | `wanted/` | what should be here and is not yet ([`wanted`]) |
+//! | `checkpoint` | the last event that was dealt with |
+
+mod admission;
+pub mod client;
+pub mod config;
+pub mod error;
+pub mod events;
+mod files;
+pub mod follower;
+pub mod leases;
+pub mod limits;
+pub mod membership;
+mod request;
+pub mod service;
+pub mod upkeep;
+pub mod upload;
+pub mod wanted;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+/// The generated messages and services; their documentation is in the `.proto` file.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
+pub mod pb {
+    tonic::include_proto!("stela.storage.v1");
+}
+
+pub use client::{NodeStatus, StorageClient, StorageEndpoint};
+pub use config::{Config, Replication};
+pub use error::{AdmitError, CallError, HoldError, RequestError, UploadError};
+pub use leases::Quotas;
+pub use membership::Membership;
+pub use service::{Parts, StorageNode, StorageService};
+pub use upload::{Failure, Holder, Holders, Uploader};
+
+/// The domain of the signatures on requests to a storage node.
+pub const REQUEST_DOMAIN: &[u8] = b"stela/v1/storage-request\0";

@@ -1,0 +1,254 @@
+//! The command `stela-storage`.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bytes::Bytes;
+use clap::{Parser, Subcommand};
+use stela_client::{Gateway, GatewayOptions, Network, Sources};
+use stela_identity::Credentials;
+use stela_identity::tls::{self, TlsIdentity, TlsIncoming, TlsRoots, TlsSettings};
+use stela_ipfs::{Node, NodeConfig, SwarmKey, generate_swarm_key};
+use stela_protocol::block::Block;
+use stela_protocol::config::{self, ChannelConfig};
+use stela_storage::follower::{self, Follower};
+use stela_storage::{Config, Membership, Parts, StorageEndpoint, StorageNode, limits};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tracing_subscriber::EnvFilter;
+
+/// Keeps the encrypted records that the ledger names, and takes uploads from members.
+#[derive(Parser)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true
+)]
+struct Arguments {
+    /// Runs the node of this configuration file.
+    #[arg(long, env = "STELA_STORAGE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Writes the log as JSON.
+    #[arg(long)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes the node's identity in the swarm, unless there is one, and prints its peer id, which
+    /// the channel's configuration must name.
+    Init {
+        /// The node's data folder.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes the key of a new private swarm, to be given to every member.
+    SwarmKey {
+        /// The file to write; it must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match (arguments.command, arguments.config) {
+        (Some(Command::Init { data, json }), _) => init(&data, json).await,
+        (Some(Command::SwarmKey { out }), _) => swarm_key(&out),
+        (None, Some(config)) => {
+            log(arguments.log_json);
+            run(&config).await
+        }
+        (None, None) => Err(anyhow::anyhow!("say which node to run: --config FILE")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("stela-storage: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log(json: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if json { log.json().init() } else { log.init() }
+}
+
+async fn init(data: &Path, json: bool) -> anyhow::Result<()> {
+    // The identity is made by starting the node, here alone in a swarm of its own.
+    let mut config = NodeConfig::new(data.join("ipfs"), generate_swarm_key());
+    config.listen.clear();
+    let node = Node::start(config)
+        .await
+        .context("cannot make the node's identity")?;
+    let peer_id = node.peer_id().to_string();
+    node.shutdown().await;
+    if json {
+        println!("{}", serde_json::json!({ "peer_id": peer_id }));
+    } else {
+        println!("{peer_id}");
+    }
+    Ok(())
+}
+
+fn swarm_key(out: &Path) -> anyhow::Result<()> {
+    let key = generate_swarm_key().to_key_file();
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(out)
+        .with_context(|| format!("cannot create {}", out.display()))?;
+    file.write_all(key.as_bytes())
+        .and_then(|()| file.sync_all())?;
+    Ok(())
+}
+
+async fn run(path: &Path) -> anyhow::Result<()> {
+    let config = Config::read(path)?;
+    let channel = genesis(&config)?;
+    let tls = tls_settings(&config, &channel)?;
+    let node = start_node(&config).await?;
+    let peer_id = node.peer_id();
+    if !StorageEndpoint::all(&channel)
+        .iter()
+        .any(|storage| storage.peer_id == peer_id)
+    {
+        tracing::warn!(%peer_id, "the channel's configuration does not name this node yet");
+    }
+    let parts = Parts {
+        organization: config.organization.clone(),
+        name: config.name.clone(),
+        node: node.clone(),
+        membership: Membership::new(&channel)?,
+        quotas: config.quotas,
+        sources: Sources::default(),
+    };
+    let storage = StorageNode::open(parts, &config.data)
+        .with_context(|| format!("cannot open {}", config.data.display()))?;
+    storage.join_swarm().await;
+    let network = network(&config, &tls)?;
+    let mut tasks = follow(&config, &storage, &network, &tls)?;
+    let served = serve(&config, &storage, tls).await;
+    tasks.shutdown().await;
+    node.shutdown().await;
+    served
+}
+
+fn genesis(config: &Config) -> anyhow::Result<ChannelConfig> {
+    let path = &config.genesis;
+    let read = || -> anyhow::Result<ChannelConfig> {
+        let block = Block::decode(Bytes::from(read_block(path)?))?;
+        Ok(config::from_genesis(&block)?.1)
+    };
+    let channel = read().with_context(|| format!("genesis block {}", path.display()))?;
+    anyhow::ensure!(
+        channel.channel == config.channel,
+        "{} is the genesis block of channel {}, not of {}",
+        path.display(),
+        channel.channel,
+        config.channel
+    );
+    Ok(channel)
+}
+
+fn read_block(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let bytes = std::fs::metadata(path)?.len();
+    let bytes_max = limits::GENESIS_BYTES_MAX;
+    anyhow::ensure!(
+        bytes <= bytes_max,
+        "{bytes} bytes are more than {bytes_max}"
+    );
+    Ok(std::fs::read(path)?)
+}
+
+fn tls_settings(config: &Config, channel: &ChannelConfig) -> anyhow::Result<TlsSettings> {
+    let identity = TlsIdentity::load(&config.tls)
+        .with_context(|| format!("TLS certificate in {}", config.tls.display()))?;
+    let roots = TlsRoots::new()
+        .add_config(channel)
+        .context("TLS roots of the channel")?;
+    TlsSettings::new(identity, &roots).context("TLS settings")
+}
+
+async fn start_node(config: &Config) -> anyhow::Result<Node> {
+    let swarm_key = SwarmKey::read(&config.swarm_key)?;
+    let mut node = NodeConfig::new(config.data.join("ipfs"), swarm_key);
+    node.listen.clone_from(&config.swarm_listen);
+    node.announce.clone_from(&config.swarm_announce);
+    Node::start(node)
+        .await
+        .context("cannot start the IPFS node")
+}
+
+fn network(config: &Config, tls: &TlsSettings) -> anyhow::Result<Network> {
+    let credentials = Credentials::load(&config.identity)
+        .with_context(|| format!("identity in {}", config.identity.display()))?;
+    let options = GatewayOptions::new(config.gateways.clone(), tls.clone(), Arc::new(credentials));
+    Ok(Gateway::connect(options)?.network(config.channel.clone()))
+}
+
+fn follow(
+    config: &Config,
+    storage: &StorageNode,
+    network: &Network,
+    tls: &TlsSettings,
+) -> anyhow::Result<JoinSet<()>> {
+    let mut tasks = JoinSet::new();
+    let follower = Follower::open(
+        storage.clone(),
+        network.clone(),
+        config.contract.clone(),
+        config.replication,
+        &config.data,
+    )?;
+    tasks.spawn(follower.run());
+    tasks.spawn(follower::keep_time(storage.clone()));
+    tasks.spawn(follower::keep_clean(storage.clone()));
+    tasks.spawn(follower::keep_members(
+        storage.clone(),
+        network.clone(),
+        tls.clone(),
+    ));
+    Ok(tasks)
+}
+
+async fn serve(config: &Config, storage: &StorageNode, tls: TlsSettings) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(&config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let incoming = TlsIncoming::new(listener, tls)?;
+    tracing::info!(address = %incoming.local_addr(), "serving members");
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    tls::server()
+        .add_service(storage.service())
+        .serve_with_incoming_shutdown(incoming, stop)
+        .await
+        .context("the service of members ended")
+}
