@@ -70,7 +70,10 @@ pub fn search(folders: &[PathBuf], canaries: &[String]) -> anyhow::Result<(Vec<H
             searched.files += 1;
             searched.bytes += kind.len();
             let found = search_file(&path, &forms)?;
-            hits.extend(found.into_iter().map(|canary| Hit { file: path.clone(), canary }));
+            hits.extend(found.into_iter().map(|canary| Hit {
+                file: path.clone(),
+                canary,
+            }));
         }
     }
     Ok((hits, searched))
@@ -125,7 +128,10 @@ mod tests {
     fn hits(content: &[u8]) -> usize {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("f"), content).unwrap();
-        search(&[folder.path().to_owned()], &[CANARY.to_owned()]).unwrap().0.len()
+        search(&[folder.path().to_owned()], &[CANARY.to_owned()])
+            .unwrap()
+            .0
+            .len()
     }
 
     #[test]
@@ -141,7 +147,12 @@ mod tests {
     #[test]
     fn base64_is_found_at_every_alignment() {
         for (before, after) in [(0, 0), (1, 1), (2, 5), (3, 2), (4, 7)] {
-            let text = [vec![b'x'; before], CANARY.as_bytes().to_vec(), vec![b'y'; after]].concat();
+            let text = [
+                vec![b'x'; before],
+                CANARY.as_bytes().to_vec(),
+                vec![b'y'; after],
+            ]
+            .concat();
             assert_eq!(hits(STANDARD_NO_PAD.encode(&text).as_bytes()), 1);
             assert_eq!(hits(URL_SAFE_NO_PAD.encode(&text).as_bytes()), 1);
         }

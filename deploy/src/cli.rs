@@ -72,8 +72,14 @@ impl Stela {
     pub async fn attempt(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
         let started = stopwatch();
         let mut command = tokio::process::Command::new(binary("stela")?);
-        command.arg("--json").arg("--profile").arg(&self.profile).args(arguments);
-        command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+        command
+            .arg("--json")
+            .arg("--profile")
+            .arg(&self.profile)
+            .args(arguments);
+        command
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true);
         let output = tokio::time::timeout(COMMAND, command.output())
             .await
             .with_context(|| format!("`stela {}` took too long", arguments.join(" ")))??;

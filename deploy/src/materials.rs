@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use stela_identity::{
-    CertificateAuthority, Certificate, Credentials, Subject, TlsAuthority, Validity,
+    Certificate, CertificateAuthority, Credentials, Subject, TlsAuthority, Validity,
 };
 use stela_protocol::{FORMAT_VERSION, Hash32, Message, OrgId, pb};
 
@@ -74,11 +74,20 @@ impl Materials {
             )?;
             authorities.insert(name.to_owned(), (identities, tls));
         }
-        Ok(Self { folder: folder.to_owned(), validity, authorities })
+        Ok(Self {
+            folder: folder.to_owned(),
+            validity,
+            authorities,
+        })
     }
 
-    fn authorities(&self, organization: &str) -> anyhow::Result<&(CertificateAuthority, TlsAuthority)> {
-        self.authorities.get(organization).with_context(|| format!("{organization} is no member"))
+    fn authorities(
+        &self,
+        organization: &str,
+    ) -> anyhow::Result<&(CertificateAuthority, TlsAuthority)> {
+        self.authorities
+            .get(organization)
+            .with_context(|| format!("{organization} is no member"))
     }
 
     /// A node's folder.
@@ -126,7 +135,8 @@ impl Materials {
         let credentials = identities.issue(&subject)?;
         credentials.save(&folder.join("identity"))?;
         let names = ["localhost".to_owned()];
-        tls.issue(user.name, &names, self.validity)?.save(&folder.join("tls"))?;
+        tls.issue(user.name, &names, self.validity)?
+            .save(&folder.join("tls"))?;
         std::fs::write(folder.join("profile.toml"), profile(user, topology))?;
         copy(&self.folder.join("swarm.key"), &folder.join("swarm.key"))?;
         Ok(credentials)
@@ -163,19 +173,24 @@ impl Materials {
         package: Hash32,
     ) -> anyhow::Result<pb::ChannelConfig> {
         let of = |kind: Kind| enrolled.iter().filter(move |(node, _)| node.kind == kind);
-        let orderers = of(Kind::Orderer).zip(1..).map(|((node, certificates), id)| pb::Orderer {
-            id,
-            organization: node.organization.clone(),
-            address: node.service.public.to_string(),
-            certificate: certificates.certificate.der().clone(),
-            tls_fingerprint: certificates.tls_fingerprint.to_bytes(),
-        });
+        let orderers = of(Kind::Orderer)
+            .zip(1..)
+            .map(|((node, certificates), id)| pb::Orderer {
+                id,
+                organization: node.organization.clone(),
+                address: node.service.public.to_string(),
+                certificate: certificates.certificate.der().clone(),
+                tls_fingerprint: certificates.tls_fingerprint.to_bytes(),
+            });
         let organizations: Vec<pb::Organization> = ORGANIZATIONS
             .iter()
             .map(|name| self.organization(name, enrolled, swarm_ids))
             .collect::<anyhow::Result<_>>()?;
         let every = |role: &str| {
-            let list: Vec<_> = ORGANIZATIONS.iter().map(|o| format!("'{o}.{role}'")).collect();
+            let list: Vec<_> = ORGANIZATIONS
+                .iter()
+                .map(|o| format!("'{o}.{role}'"))
+                .collect();
             list.join(", ")
         };
         Ok(pb::ChannelConfig {
@@ -198,7 +213,9 @@ impl Materials {
                 endorsement_policy: format!("OutOf(2, {})", every("peer")),
             }],
             admin_policy: format!("OutOf(2, {})", every("admin")),
-            certificates: of(Kind::Peer).map(|(_, c)| c.certificate.der().clone()).collect(),
+            certificates: of(Kind::Peer)
+                .map(|(_, c)| c.certificate.der().clone())
+                .collect(),
         })
     }
 
@@ -220,7 +237,9 @@ impl Materials {
             address: node.service.public.to_string(),
         });
         let storage = of(Kind::Storage).map(|node| {
-            let peer_id = swarm_ids.get(&node.title()).context("a storage node has no peer id")?;
+            let peer_id = swarm_ids
+                .get(&node.title())
+                .context("a storage node has no peer id")?;
             let swarm = node.swarm.context("a storage node has no swarm port")?;
             Ok(pb::StorageEndpoint {
                 peer_id: peer_id.clone(),
@@ -276,7 +295,13 @@ fn storage_config(swarm: Port, node: &Node, topology: &Topology) -> String {
     peers.sort_by_key(|peer| peer.organization != node.organization);
     let peers: Vec<String> = peers
         .iter()
-        .map(|peer| table("gateways", &peer.organization, &peer.service.public.to_string()))
+        .map(|peer| {
+            table(
+                "gateways",
+                &peer.organization,
+                &peer.service.public.to_string(),
+            )
+        })
         .collect();
     format!(
         "channel = \"{CHANNEL}\"\ncontract = \"{CONTRACT}\"\n\
@@ -309,7 +334,13 @@ fn profile(user: &User, topology: &Topology) -> String {
     peers.sort_by_key(|node| node.organization != user.organization);
     let peers: Vec<_> = peers
         .iter()
-        .map(|node| table("peers", &node.organization, &node.service.public.to_string()))
+        .map(|node| {
+            table(
+                "peers",
+                &node.organization,
+                &node.service.public.to_string(),
+            )
+        })
         .collect();
     format!(
         "organization = \"{}\"\nchannel = \"{CHANNEL}\"\ncontract = \"{CONTRACT}\"\n\

@@ -57,8 +57,12 @@ impl Network {
         let topology = Topology::on_free_ports()?;
         progress("making keys, certificates and the genesis block");
         let genesis = prepare(&folder, &topology, hash::package(package), users)?;
-        let mut network =
-            Self { folder, topology, recorder: None, processes: BTreeMap::new() };
+        let mut network = Self {
+            folder,
+            topology,
+            recorder: None,
+            processes: BTreeMap::new(),
+        };
         progress("starting nine nodes and the wire recorder");
         network.start_recorder()?;
         for kind in [Kind::Orderer, Kind::Peer] {
@@ -94,7 +98,12 @@ impl Network {
         let arguments = ["record", text(&spec)?, text(&wire)?];
         let log = self.folder.join("recorder.log");
         let program = binary("stela-network")?;
-        self.recorder = Some(Process::start("the wire recorder", &program, &arguments, &log)?);
+        self.recorder = Some(Process::start(
+            "the wire recorder",
+            &program,
+            &arguments,
+            &log,
+        )?);
         Ok(())
     }
 
@@ -124,7 +133,10 @@ impl Network {
     /// # Errors
     /// When it did not run.
     pub fn kill(&mut self, node: &Node) -> anyhow::Result<()> {
-        let process = self.processes.get_mut(&node.title()).context("not started")?;
+        let process = self
+            .processes
+            .get_mut(&node.title())
+            .context("not started")?;
         process.kill().map(drop)
     }
 
@@ -138,7 +150,10 @@ impl Network {
             let admin = self.admin(&node)?;
             self.ready(&node, || admin.status()).await?;
             let installed = admin.install(package.to_vec().into()).await?;
-            anyhow::ensure!(installed == hash::package(package), "the package changed on its way");
+            anyhow::ensure!(
+                installed == hash::package(package),
+                "the package changed on its way"
+            );
             admin.join(genesis.to_vec().into()).await?;
         }
         Ok(())
@@ -167,7 +182,8 @@ impl Network {
     async fn storage_ready(&mut self) -> anyhow::Result<()> {
         for node in self.topology.of(Kind::Storage).cloned().collect::<Vec<_>>() {
             let address = node.service.listen;
-            self.ready(&node, || tokio::net::TcpStream::connect(address)).await?;
+            self.ready(&node, || tokio::net::TcpStream::connect(address))
+                .await?;
         }
         Ok(())
     }
@@ -184,7 +200,11 @@ impl Network {
         };
         let credentials = Arc::new(Credentials::load(&profile.join("identity"))?);
         let tls = tls_settings(&self.folder, &profile.join("tls"))?;
-        Ok(Admin::connect(AdminOptions::new(endpoint, tls, credentials))?)
+        Ok(Admin::connect(AdminOptions::new(
+            endpoint,
+            tls,
+            credentials,
+        ))?)
     }
 
     /// What a node says of itself.
@@ -203,12 +223,19 @@ impl Network {
         let deadline = tokio::time::Instant::now() + patience;
         loop {
             for node in self.topology.of(Kind::Orderer) {
-                let Ok(status) = self.status(node).await else { continue };
-                let channel = status.channels.iter().find(|c| c.channel.as_str() == CHANNEL);
+                let Ok(status) = self.status(node).await else {
+                    continue;
+                };
+                let channel = status
+                    .channels
+                    .iter()
+                    .find(|c| c.channel.as_str() == CHANNEL);
                 if let Some(leader) = channel.and_then(|channel| channel.leader) {
                     let index = usize::try_from(leader)?.checked_sub(1);
                     let found = index.and_then(|index| self.topology.of(Kind::Orderer).nth(index));
-                    return found.cloned().context("the leader is no orderer of the channel");
+                    return found
+                        .cloned()
+                        .context("the leader is no orderer of the channel");
                 }
             }
             anyhow::ensure!(tokio::time::Instant::now() < deadline, "no orderer leads");
@@ -233,15 +260,31 @@ impl Network {
     pub fn save(&self) -> anyhow::Result<()> {
         let mut processes = BTreeMap::new();
         for (title, process) in &self.processes {
-            let kind = self.topology.nodes.iter().find(|node| node.title() == *title);
+            let kind = self
+                .topology
+                .nodes
+                .iter()
+                .find(|node| node.title() == *title);
             let role = kind.context("a process without a node")?.kind.role();
-            processes.insert(title.clone(), (process.id(), binary(&format!("stela-{role}"))?));
+            processes.insert(
+                title.clone(),
+                (process.id(), binary(&format!("stela-{role}"))?),
+            );
         }
         if let Some(recorder) = &self.recorder {
-            processes.insert("recorder".to_owned(), (recorder.id(), binary("stela-network")?));
+            processes.insert(
+                "recorder".to_owned(),
+                (recorder.id(), binary("stela-network")?),
+            );
         }
-        let file = NetworkFile { topology: self.topology.clone(), processes };
-        std::fs::write(network_file(&self.folder), serde_json::to_vec_pretty(&file)?)?;
+        let file = NetworkFile {
+            topology: self.topology.clone(),
+            processes,
+        };
+        std::fs::write(
+            network_file(&self.folder),
+            serde_json::to_vec_pretty(&file)?,
+        )?;
         Ok(())
     }
 
@@ -295,17 +338,27 @@ pub fn network_file(folder: &Path) -> PathBuf {
 /// When the file cannot be read or a process does not end.
 pub fn down(folder: &Path) -> anyhow::Result<Vec<String>> {
     let path = network_file(folder);
-    let bytes = std::fs::read(&path).with_context(|| format!("no network at {}", path.display()))?;
+    let bytes =
+        std::fs::read(&path).with_context(|| format!("no network at {}", path.display()))?;
     let file: NetworkFile = serde_json::from_slice(&bytes)?;
-    let running: Vec<_> =
-        file.processes.iter().filter(|(_, (id, binary))| runs(*id, binary)).collect();
+    let running: Vec<_> = file
+        .processes
+        .iter()
+        .filter(|(_, (id, binary))| runs(*id, binary))
+        .collect();
     for (title, (id, _)) in &running {
         terminate(*id).with_context(|| format!("cannot end {title}"))?;
     }
     crate::process::wait(STOP, || {
-        Ok(running.iter().all(|(_, (id, binary))| !runs(*id, binary)).then_some(()))
+        Ok(running
+            .iter()
+            .all(|(_, (id, binary))| !runs(*id, binary))
+            .then_some(()))
     })?;
-    Ok(running.into_iter().map(|(title, _)| title.clone()).collect())
+    Ok(running
+        .into_iter()
+        .map(|(title, _)| title.clone())
+        .collect())
 }
 
 /// The administrator's profile at an organization.
@@ -317,7 +370,12 @@ pub fn administrator(organization: &str) -> anyhow::Result<User> {
         .into_iter()
         .find(|name| *name == organization)
         .with_context(|| format!("{organization} is no member"))?;
-    Ok(User { organization, name: "admin", role: "admin", attributes: BTreeMap::new() })
+    Ok(User {
+        organization,
+        name: "admin",
+        role: "admin",
+        attributes: BTreeMap::new(),
+    })
 }
 
 fn prepare(
@@ -339,7 +397,10 @@ fn prepare(
             swarm_ids.insert(node.title(), storage_identity(&home.join("data"))?);
         }
         let role = node.kind.role();
-        std::fs::write(home.join(format!("{role}.toml")), node_config(node, topology))?;
+        std::fs::write(
+            home.join(format!("{role}.toml")),
+            node_config(node, topology),
+        )?;
     }
     for organization in ORGANIZATIONS {
         materials.enrol_user(&administrator(organization)?, topology)?;
@@ -355,14 +416,21 @@ fn storage_identity(data: &Path) -> anyhow::Result<String> {
         .args(["init", "--json", "--data"])
         .arg(data)
         .output()?;
-    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    anyhow::ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let id = answer.get("peer_id").and_then(serde_json::Value::as_str);
-    Ok(id.context("stela-storage init printed no peer id")?.to_owned())
+    Ok(id
+        .context("stela-storage init printed no peer id")?
+        .to_owned())
 }
 
 fn text(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+    path.to_str()
+        .with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
 /// TLS as a user's client does it: her certificate, and the roots of every member.

@@ -36,7 +36,12 @@ impl Process {
     ///
     /// # Errors
     /// When the program or the log cannot be opened.
-    pub fn start(title: &str, program: &Path, arguments: &[&str], log: &Path) -> anyhow::Result<Self> {
+    pub fn start(
+        title: &str,
+        program: &Path,
+        arguments: &[&str],
+        log: &Path,
+    ) -> anyhow::Result<Self> {
         use std::os::unix::process::CommandExt;
         let out = File::options().create(true).append(true).open(log)?;
         let child = Command::new(program)
@@ -47,7 +52,11 @@ impl Process {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        Ok(Self { title: title.to_owned(), log: log.to_owned(), child })
+        Ok(Self {
+            title: title.to_owned(),
+            log: log.to_owned(),
+            child,
+        })
     }
 
     /// The process id.
@@ -64,7 +73,11 @@ impl Process {
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
             let tail: Vec<&str> = log.lines().rev().take(5).collect();
             let tail: Vec<&str> = tail.into_iter().rev().collect();
-            anyhow::bail!("{} ended with {status}; its last lines:\n{}", self.title, tail.join("\n"));
+            anyhow::bail!(
+                "{} ended with {status}; its last lines:\n{}",
+                self.title,
+                tail.join("\n")
+            );
         }
         Ok(())
     }
@@ -103,7 +116,10 @@ impl Process {
 /// When there is no such process.
 pub fn terminate(id: u32) -> anyhow::Result<()> {
     let id = rustix::process::Pid::from_raw(i32::try_from(id)?).context("process 0")?;
-    Ok(rustix::process::kill_process(id, rustix::process::Signal::TERM)?)
+    Ok(rustix::process::kill_process(
+        id,
+        rustix::process::Signal::TERM,
+    )?)
 }
 
 /// Whether process `id` runs the program at `path`.
@@ -114,7 +130,9 @@ pub fn runs(id: u32, path: &Path) -> bool {
 /// Resident memory of a process in bytes, where the system tells it.
 pub fn resident_bytes(id: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -132,26 +150,40 @@ pub fn wait<T>(
         if let Some(found) = condition()? {
             return Ok(found);
         }
-        anyhow::ensure!(started.elapsed() < patience, "it did not happen within {patience:?}");
+        anyhow::ensure!(
+            started.elapsed() < patience,
+            "it did not happen within {patience:?}"
+        );
         pause();
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the launcher is a driver: it owns the clock")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the launcher is a driver: it owns the clock"
+)]
 fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 
-#[allow(clippy::disallowed_methods, reason = "a short pause between two looks at a condition")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a short pause between two looks at a condition"
+)]
 fn pause() {
     std::thread::sleep(POLL);
 }
 
 /// Milliseconds since the Unix epoch.
-#[allow(clippy::disallowed_methods, reason = "the launcher is a driver: it owns the clock")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the launcher is a driver: it owns the clock"
+)]
 pub fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 /// A clock for how long steps take.

@@ -28,11 +28,16 @@ struct Tape {
 impl Tape {
     async fn create(path: &Path) -> anyhow::Result<Arc<Self>> {
         let file = File::options().create(true).append(true).open(path).await?;
-        Ok(Arc::new(Self { file: Mutex::new(file), recorded: AtomicU64::new(0) }))
+        Ok(Arc::new(Self {
+            file: Mutex::new(file),
+            recorded: AtomicU64::new(0),
+        }))
     }
 
     async fn record(&self, bytes: &[u8]) -> std::io::Result<()> {
-        let before = self.recorded.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let before = self
+            .recorded
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if before >= WIRE_BYTES_MAX {
             return Ok(());
         }
@@ -81,7 +86,10 @@ async fn pass(from: TcpStream, port: Port, out: Arc<Tape>, back: Arc<Tape>) -> s
     let (from_read, from_write) = from.into_split();
     let (to_read, to_write) = to.into_split();
     // Each direction ends by itself and closes its half, as TCP would.
-    tokio::try_join!(copy(from_read, to_write, out), copy(to_read, from_write, back))?;
+    tokio::try_join!(
+        copy(from_read, to_write, out),
+        copy(to_read, from_write, back)
+    )?;
     Ok(())
 }
 

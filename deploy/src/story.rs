@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use stela_client::{Contract, Gateway, GatewayOptions, Endpoint};
+use stela_client::{Contract, Endpoint, Gateway, GatewayOptions};
 use stela_consent::{Actor, Consent, Hex, Id, Provision};
 use stela_identity::Credentials;
 use stela_protocol::{ChannelId, ContractName, OrgId};
@@ -61,7 +61,12 @@ pub struct Told {
 impl<'a> Story<'a> {
     /// A story in this network; documents are put into `folder`, outside of it.
     pub fn new(network: &'a mut Network, folder: PathBuf, say: &'a dyn Fn(&str)) -> Self {
-        Self { network, folder, say, steps: Vec::new() }
+        Self {
+            network,
+            folder,
+            say,
+            steps: Vec::new(),
+        }
     }
 
     fn stela(&self, user: &User) -> Stela {
@@ -70,7 +75,10 @@ impl<'a> Story<'a> {
 
     fn done(&mut self, what: &str, seconds: f64) {
         (self.say)(&format!("{seconds:6.2} s  {what}"));
-        self.steps.push(Step { what: what.to_owned(), seconds });
+        self.steps.push(Step {
+            what: what.to_owned(),
+            seconds,
+        });
     }
 
     async fn run(&mut self, user: &User, what: &str, words: &[&str]) -> anyhow::Result<Value> {
@@ -82,7 +90,12 @@ impl<'a> Story<'a> {
     /// A read that must end as denied (exit code 3).
     async fn denied(&mut self, user: &User, what: &str, words: &[&str]) -> anyhow::Result<()> {
         let answer = self.stela(user).attempt(words).await?;
-        anyhow::ensure!(answer.code == 3, "expected a denial, got {}: {}", answer.code, answer.said);
+        anyhow::ensure!(
+            answer.code == 3,
+            "expected a denial, got {}: {}",
+            answer.code,
+            answer.said
+        );
         self.done(what, answer.seconds);
         Ok(())
     }
@@ -97,19 +110,37 @@ impl<'a> Story<'a> {
         self.register(patient).await?;
         let record = self.submit(patient, &documents).await?;
         let out = |name: &str| self.folder.join(name);
-        let read = [out("read-v1.json"), out("read-v2.json"), out("read-v1-again.json")];
+        let read = [
+            out("read-v1.json"),
+            out("read-v2.json"),
+            out("read-v1-again.json"),
+        ];
         let consent = self.grant(&patient_user).await?;
         let (id, her) = (record.to_string(), patient.to_string());
         let words = |version: &'static str, out: &Path| -> Vec<String> {
-            ["record", "read", &id, "--version", version, "--patient", &her, "--purpose", "TREAT"]
-                .into_iter()
-                .map(str::to_owned)
-                .chain(["--out".to_owned(), out.display().to_string()])
-                .collect()
+            [
+                "record",
+                "read",
+                &id,
+                "--version",
+                version,
+                "--patient",
+                &her,
+                "--purpose",
+                "TREAT",
+            ]
+            .into_iter()
+            .map(str::to_owned)
+            .chain(["--out".to_owned(), out.display().to_string()])
+            .collect()
         };
         let reader = users::reader();
-        self.run(&reader, "HospitalB's practitioner asks, is permitted, and reads it", &refs(&words("1", &read[0])))
-            .await?;
+        self.run(
+            &reader,
+            "HospitalB's practitioner asks, is permitted, and reads it",
+            &refs(&words("1", &read[0])),
+        )
+        .await?;
         let nowhere = self.folder.join("never-written.json");
         self.denied(
             &users::stranger(),
@@ -119,13 +150,37 @@ impl<'a> Story<'a> {
         .await?;
         let (killed, acknowledged, after) = self.kill_the_leader(&patient_user).await?;
         self.amend(&id, &documents).await?;
-        self.run(&reader, "HospitalB reads version 2", &refs(&words("2", &read[1]))).await?;
-        self.run(&reader, "and version 1 again, unchanged", &refs(&words("1", &read[2]))).await?;
-        self.run(&patient_user, "the patient revokes her consent", &["consent", "revoke", &consent.to_string()])
+        self.run(
+            &reader,
+            "HospitalB reads version 2",
+            &refs(&words("2", &read[1])),
+        )
+        .await?;
+        self.run(
+            &reader,
+            "and version 1 again, unchanged",
+            &refs(&words("1", &read[2])),
+        )
+        .await?;
+        self.run(
+            &patient_user,
+            "the patient revokes her consent",
+            &["consent", "revoke", &consent.to_string()],
+        )
+        .await?;
+        self.denied(
+            &reader,
+            "HospitalB asks again and is denied",
+            &refs(&words("2", &nowhere)),
+        )
+        .await?;
+        let trail = self
+            .run(
+                &patient_user,
+                "the patient looks at her audit trail",
+                &["audit"],
+            )
             .await?;
-        self.denied(&reader, "HospitalB asks again and is denied", &refs(&words("2", &nowhere)))
-            .await?;
-        let trail = self.run(&patient_user, "the patient looks at her audit trail", &["audit"]).await?;
         self.show_trail(&trail);
         let wire_control = self.wire_control().await?;
         let evidence = Evidence {
@@ -146,7 +201,11 @@ impl<'a> Story<'a> {
             wire_control,
             searched: vec![self.network.folder().to_owned()],
         };
-        Ok(Told { evidence, steps: self.steps, document_bytes: documents.bytes })
+        Ok(Told {
+            evidence,
+            steps: self.steps,
+            document_bytes: documents.bytes,
+        })
     }
 
     fn fingerprint(&self, user: &User) -> anyhow::Result<stela_consent::Fingerprint> {
@@ -160,7 +219,10 @@ impl<'a> Story<'a> {
         flate2::read::GzDecoder::new(BUNDLE).read_to_string(&mut text)?;
         let mut bundle: Value = serde_json::from_str(&text)?;
         let canaries: Vec<String> = (0..2 * CANARIES).map(|_| canary()).collect();
-        let mut files = [self.folder.join("written-v1.json"), self.folder.join("written-v2.json")];
+        let mut files = [
+            self.folder.join("written-v1.json"),
+            self.folder.join("written-v2.json"),
+        ];
         for (file, words) in files.iter_mut().zip(canaries.chunks(CANARIES)) {
             let entries = bundle.get_mut("entry").and_then(Value::as_array_mut);
             let entries = entries.context("the fixture has no entries")?;
@@ -169,7 +231,11 @@ impl<'a> Story<'a> {
             std::fs::write(&*file, serde_json::to_vec(&bundle)?)?;
         }
         let bytes = std::fs::metadata(&files[0])?.len();
-        Ok(Documents { files, canaries, bytes })
+        Ok(Documents {
+            files,
+            canaries,
+            bytes,
+        })
     }
 
     async fn register(&mut self, patient: Id) -> anyhow::Result<()> {
@@ -180,7 +246,10 @@ impl<'a> Story<'a> {
             async move { stela.run(&["register"]).await }
         });
         futures::future::try_join_all(runs).await?;
-        let what = format!("{} users register their certificates and encryption keys", everybody.len());
+        let what = format!(
+            "{} users register their certificates and encryption keys",
+            everybody.len()
+        );
         self.done(&what, started.elapsed().as_secs_f64());
         Ok(())
     }
@@ -191,33 +260,80 @@ impl<'a> Story<'a> {
             "HospitalA's practitioner encrypts {:.1} MB, has it held by two hospitals, submits it",
             documents.bytes as f64 / 1e6
         );
-        let words = ["record", "submit", "--patient", &patient.to_string(), "--category", "patient-summary", &file];
+        let words = [
+            "record",
+            "submit",
+            "--patient",
+            &patient.to_string(),
+            "--category",
+            "patient-summary",
+            &file,
+        ];
         let answer = self.run(&users::author(), &what, &words).await?;
         let record = field(&answer, "record")?.to_owned();
-        self.run(&users::officer(), "HospitalA's records officer opens, checks and confirms it", &["record", "confirm", &record])
-            .await?;
-        record.parse().map_err(|_| anyhow::anyhow!("the record's id is malformed"))
+        self.run(
+            &users::officer(),
+            "HospitalA's records officer opens, checks and confirms it",
+            &["record", "confirm", &record],
+        )
+        .await?;
+        record
+            .parse()
+            .map_err(|_| anyhow::anyhow!("the record's id is malformed"))
     }
 
     async fn grant(&mut self, patient: &User) -> anyhow::Result<Id> {
         let words = [
-            "consent", "grant", "--organization", "HospitalB", "--role", "practitioner",
-            "--purpose", "TREAT", "--max", "R", "--days", "365", "--label", "PSY", "--label", "MH",
-            "--category", "patient-summary",
+            "consent",
+            "grant",
+            "--organization",
+            "HospitalB",
+            "--role",
+            "practitioner",
+            "--purpose",
+            "TREAT",
+            "--max",
+            "R",
+            "--days",
+            "365",
+            "--label",
+            "PSY",
+            "--label",
+            "MH",
+            "--category",
+            "patient-summary",
         ];
         let what = "the patient consents to treatment by HospitalB's practitioners";
         let answer = self.run(patient, what, &words).await?;
         let consent = field(&answer, "consent")?;
-        consent.parse().map_err(|_| anyhow::anyhow!("the consent's id is malformed"))
+        consent
+            .parse()
+            .map_err(|_| anyhow::anyhow!("the consent's id is malformed"))
     }
 
     async fn amend(&mut self, record: &str, documents: &Documents) -> anyhow::Result<()> {
         let file = documents.files[1].display().to_string();
-        let words = ["record", "amend", record, "--category", "patient-summary", &file];
-        self.run(&users::author(), "HospitalA amends the record: a new version, a new CID", &words)
-            .await?;
+        let words = [
+            "record",
+            "amend",
+            record,
+            "--category",
+            "patient-summary",
+            &file,
+        ];
+        self.run(
+            &users::author(),
+            "HospitalA amends the record: a new version, a new CID",
+            &words,
+        )
+        .await?;
         let words = ["record", "confirm", record, "--version", "2"];
-        self.run(&users::officer(), "its records officer confirms version 2", &words).await?;
+        self.run(
+            &users::officer(),
+            "its records officer confirms version 2",
+            &words,
+        )
+        .await?;
         Ok(())
     }
 
@@ -259,7 +375,10 @@ impl<'a> Story<'a> {
         let folder = user_folder(self.network.folder(), user);
         let endpoints = self.network.topology().of(Kind::Peer).map(|node| {
             let organization = OrgId::new(&node.organization)?;
-            anyhow::Ok(Endpoint { organization, address: node.service.public.to_string() })
+            anyhow::Ok(Endpoint {
+                organization,
+                address: node.service.public.to_string(),
+            })
         });
         let credentials = Arc::new(Credentials::load(&folder.join("identity"))?);
         let tls = tls_settings(self.network.folder(), &folder.join("tls"))?;
@@ -272,7 +391,12 @@ impl<'a> Story<'a> {
     /// crosses the wire is recorded. The node that gets it refuses the connection.
     async fn wire_control(&self) -> anyhow::Result<String> {
         let word = canary();
-        let node = self.network.topology().of(Kind::Peer).next().context("no peer")?;
+        let node = self
+            .network
+            .topology()
+            .of(Kind::Peer)
+            .next()
+            .context("no peer")?;
         let mut stream = tokio::net::TcpStream::connect(node.service.public).await?;
         stream.write_all(word.as_bytes()).await?;
         stream.shutdown().await?;
@@ -282,7 +406,11 @@ impl<'a> Story<'a> {
     fn show_trail(&self, trail: &Value) {
         let entries = trail.as_array().map(Vec::as_slice).unwrap_or_default();
         let text = |entry: &Value, name: &str| {
-            entry.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+            entry
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
         };
         let granted = |entry: &&Value| text(entry, "event") == "consent-granted";
         let grants = entries.iter().filter(granted).count();
@@ -297,7 +425,9 @@ impl<'a> Story<'a> {
             );
             (self.say)(line.trim_end());
         }
-        (self.say)(&format!("            consent-granted    {grants} times by the patient"));
+        (self.say)(&format!(
+            "            consent-granted    {grants} times by the patient"
+        ));
     }
 }
 
@@ -343,13 +473,23 @@ async fn make_grants(
     use futures::{StreamExt, TryStreamExt};
     let one = |_: usize| async {
         let actor = Actor::Organization("HospitalC".parse().map_err(|_| anyhow::anyhow!("name"))?);
-        let provision = Provision { actor: Some(actor), ..Provision::deny() };
+        let provision = Provision {
+            actor: Some(actor),
+            ..Provision::deny()
+        };
         let consent = Consent::new(Hex(rand::random()), provision, Vec::new())?;
         let proposal = contract.proposal("grant_consent").json(&consent).build()?;
         let transaction = proposal.endorse().await?;
-        let status = transaction.submit_and_wait(Duration::from_secs(60)).await?.valid()?;
+        let status = transaction
+            .submit_and_wait(Duration::from_secs(60))
+            .await?
+            .valid()?;
         acknowledged.fetch_add(1, Ordering::SeqCst);
         anyhow::Ok(Hex(status.transaction.0))
     };
-    futures::stream::iter(0..GRANTS).map(one).buffer_unordered(GRANTS_AT_ONCE).try_collect().await
+    futures::stream::iter(0..GRANTS)
+        .map(one)
+        .buffer_unordered(GRANTS_AT_ONCE)
+        .try_collect()
+        .await
 }

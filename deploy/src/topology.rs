@@ -83,7 +83,10 @@ impl Topology {
         let mut ports = free_ports(2 * ORGANIZATIONS.len() * (kinds.len() + 1))?.into_iter();
         let mut port = || -> anyhow::Result<Port> {
             let listen = ports.next().context("too few ports")?;
-            Ok(Port { listen, public: ports.next().context("too few ports")? })
+            Ok(Port {
+                listen,
+                public: ports.next().context("too few ports")?,
+            })
         };
         let mut nodes = Vec::new();
         for kind in kinds {
@@ -93,7 +96,11 @@ impl Topology {
                     name: format!("{}0", kind.role()),
                     kind,
                     service: port()?,
-                    swarm: if kind == Kind::Storage { Some(port()?) } else { None },
+                    swarm: if kind == Kind::Storage {
+                        Some(port()?)
+                    } else {
+                        None
+                    },
                 });
             }
         }
@@ -134,5 +141,8 @@ fn free_ports(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect::<Result<_, _>>()
         .context("no free port on the loopback")?;
-    Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
+    Ok(listeners
+        .iter()
+        .map(TcpListener::local_addr)
+        .collect::<Result<_, _>>()?)
 }

@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use crate::materials::User;
 
 fn user(organization: &'static str, name: &'static str, role: &'static str) -> User {
-    User { organization, name, role, attributes: BTreeMap::new() }
+    User {
+        organization,
+        name,
+        role,
+        attributes: BTreeMap::new(),
+    }
 }
 
 /// The author of the record.
@@ -36,11 +41,22 @@ pub fn observer() -> User {
 /// The patient, under a random id.
 pub fn patient(id: stela_consent::Id) -> User {
     let attributes = BTreeMap::from([("patient".to_owned(), id.to_string())]);
-    User { attributes, ..user("HospitalA", "patient", "patient") }
+    User {
+        attributes,
+        ..user("HospitalA", "patient", "patient")
+    }
 }
 
 /// Everybody, with this patient.
 pub fn everybody(id: stela_consent::Id) -> Vec<User> {
     let other_officer = user("HospitalB", "records-officer", "records-officer");
-    vec![author(), officer(), reader(), stranger(), observer(), patient(id), other_officer]
+    vec![
+        author(),
+        officer(),
+        reader(),
+        stranger(),
+        observer(),
+        patient(id),
+        other_officer,
+    ]
 }

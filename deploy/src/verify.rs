@@ -8,9 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use futures::StreamExt;
 use sha2::{Digest, Sha256};
-use stela_client::{
-    CheckedBlock, ChannelInfo, Endpoint, Gateway, GatewayOptions, Network, Quorum,
-};
+use stela_client::{ChannelInfo, CheckedBlock, Endpoint, Gateway, GatewayOptions, Network, Quorum};
 use stela_consent::{Fingerprint, Hex, Id};
 use stela_healthcare::answer::{AuditEntry, Page};
 use stela_healthcare::event::{ACCESS_DENIED, ACCESS_PERMITTED, CONSENT_REVOKED};
@@ -59,7 +57,11 @@ struct Committed {
 
 impl Committed {
     fn has_event(&self, name: &str) -> bool {
-        self.transaction.result.events.iter().any(|event| event.name == name)
+        self.transaction
+            .result
+            .events
+            .iter()
+            .any(|event| event.name == name)
     }
 
     fn by(&self, creator: &Fingerprint) -> bool {
@@ -108,7 +110,9 @@ impl Ledger {
         creator: &'l Fingerprint,
         event: &'l str,
     ) -> impl Iterator<Item = &'l Committed> {
-        self.valid.iter().filter(move |tx| tx.by(creator) && tx.has_event(event))
+        self.valid
+            .iter()
+            .filter(move |tx| tx.by(creator) && tx.has_event(event))
     }
 }
 
@@ -117,7 +121,14 @@ fn connect(evidence: &Evidence, profile: &Path, node: &Node) -> anyhow::Result<N
     let tls = tls_settings(&evidence.network, &profile.join("tls"))?;
     let organization = OrgId::new(&node.organization)?;
     let address = node.service.public.to_string();
-    let options = GatewayOptions::new(vec![Endpoint { organization, address }], tls, credentials);
+    let options = GatewayOptions::new(
+        vec![Endpoint {
+            organization,
+            address,
+        }],
+        tls,
+        credentials,
+    );
     Ok(Gateway::connect(options)?.network(ChannelId::new(CHANNEL)?))
 }
 
@@ -127,10 +138,15 @@ async fn blocks(
     height: u64,
 ) -> anyhow::Result<Vec<CheckedBlock>> {
     let quorum = Quorum::new(&info.config)?;
-    let stream = network.blocks(BlockNumber(0), Some(BlockNumber(height))).signed_by(quorum);
+    let stream = network
+        .blocks(BlockNumber(0), Some(BlockNumber(height)))
+        .signed_by(quorum);
     let blocks: Vec<_> = stream.collect().await;
     let blocks = blocks.into_iter().collect::<Result<Vec<_>, _>>()?;
-    anyhow::ensure!(blocks.len() as u64 == height, "a peer gave fewer blocks than it has");
+    anyhow::ensure!(
+        blocks.len() as u64 == height,
+        "a peer gave fewer blocks than it has"
+    );
     Ok(blocks)
 }
 
@@ -148,7 +164,9 @@ fn reads(evidence: &Evidence, ledger: &Ledger, findings: &mut Findings) -> anyho
     let identical = same(&evidence.written[0], &evidence.read[0])?
         && same(&evidence.written[1], &evidence.read[1])?;
     if permits != 3 {
-        findings.remarks.push(format!("{permits} permits of the reader are committed, not 3"));
+        findings.remarks.push(format!(
+            "{permits} permits of the reader are committed, not 3"
+        ));
     }
     findings.permitted_read_identical = identical && permits == 3;
     Ok(())
@@ -160,22 +178,33 @@ fn denials(evidence: &Evidence, ledger: &Ledger, findings: &mut Findings) {
     findings.denied_without_consent = denied > 0 && permitted == 0;
     let revoked = ledger.valid.iter().find(|tx| tx.has_event(CONSENT_REVOKED));
     let Some(revoked) = revoked.map(|tx| tx.block) else {
-        findings.remarks.push("no revocation is committed".to_owned());
+        findings
+            .remarks
+            .push("no revocation is committed".to_owned());
         return;
     };
-    let denied = ledger.of(&evidence.reader, ACCESS_DENIED).any(|tx| tx.block >= revoked);
-    let permitted = ledger.of(&evidence.reader, ACCESS_PERMITTED).any(|tx| tx.block > revoked);
+    let denied = ledger
+        .of(&evidence.reader, ACCESS_DENIED)
+        .any(|tx| tx.block >= revoked);
+    let permitted = ledger
+        .of(&evidence.reader, ACCESS_PERMITTED)
+        .any(|tx| tx.block > revoked);
     findings.denied_after_revocation = denied && !permitted;
 }
 
 fn versions(evidence: &Evidence, ledger: &Ledger, findings: &mut Findings) -> anyhow::Result<()> {
     let submitted = |function: &str| {
-        let mut all = ledger.valid.iter().filter(|tx| tx.transaction.proposal.function == function);
+        let mut all = ledger
+            .valid
+            .iter()
+            .filter(|tx| tx.transaction.proposal.function == function);
         all.find_map(Committed::argument::<SubmitRecord>)
             .filter(|request| request.record == evidence.record)
     };
     let (first, second) = (submitted("submit_record"), submitted("amend_record"));
-    let cids = first.map(|request| request.cid).zip(second.map(|request| request.cid));
+    let cids = first
+        .map(|request| request.cid)
+        .zip(second.map(|request| request.cid));
     let differ = cids.is_some_and(|(first, second)| first != second);
     findings.old_version_intact = differ
         && same(&evidence.written[0], &evidence.read[2])?
@@ -188,10 +217,15 @@ fn acknowledged(evidence: &Evidence, ledger: &Ledger, findings: &mut Findings) {
     for committed in &ledger.valid {
         *times.entry(committed.id).or_default() += 1;
     }
-    let lost: Vec<_> =
-        evidence.acknowledged.iter().filter(|id| times.get(id) != Some(&1)).collect();
+    let lost: Vec<_> = evidence
+        .acknowledged
+        .iter()
+        .filter(|id| times.get(id) != Some(&1))
+        .collect();
     if !lost.is_empty() {
-        findings.remarks.push(format!("{} acknowledged transactions are lost", lost.len()));
+        findings
+            .remarks
+            .push(format!("{} acknowledged transactions are lost", lost.len()));
     }
     findings.leader_killed_nothing_lost = lost.is_empty()
         && !evidence.acknowledged.is_empty()
@@ -228,7 +262,11 @@ async fn audit(
 
 async fn trail(network: &Network, patient: Id) -> anyhow::Result<Vec<AuditEntry>> {
     let contract = network.contract(ContractName::new(CONTRACT)?);
-    let mut request = AuditTrail { patient, limit: None, bookmark: None };
+    let mut request = AuditTrail {
+        patient,
+        limit: None,
+        bookmark: None,
+    };
     let mut entries = Vec::new();
     loop {
         let argument = serde_json::to_vec(&request)?;
@@ -260,7 +298,9 @@ async fn agreement(
                 && theirs.codes == ours.codes
         });
         if !same || common == 0 {
-            findings.remarks.push(format!("{} has another history or state", node.title()));
+            findings
+                .remarks
+                .push(format!("{} has another history or state", node.title()));
         }
         agree &= same && common > 0;
     }
@@ -271,7 +311,9 @@ async fn agreement(
 fn grant_size(evidence: &Evidence, ledger: &Ledger, findings: &mut Findings) {
     let granted = ledger.valid.iter().find(|tx| {
         tx.transaction.proposal.function == "grant_consent"
-            && tx.argument::<stela_consent::Consent>().is_some_and(|c| c.id() == evidence.consent)
+            && tx
+                .argument::<stela_consent::Consent>()
+                .is_some_and(|c| c.id() == evidence.consent)
     });
     if let Some(granted) = granted {
         findings.consent_grant_bytes = granted.envelope_bytes;
@@ -285,7 +327,11 @@ fn canaries(evidence: &Evidence, findings: &mut Findings) -> anyhow::Result<()> 
     findings.searched_files = searched.files;
     findings.searched_bytes = searched.bytes;
     for hit in &hits {
-        findings.remarks.push(format!("canary {} stands in {}", hit.canary, hit.file.display()));
+        findings.remarks.push(format!(
+            "canary {} stands in {}",
+            hit.canary,
+            hit.file.display()
+        ));
     }
     findings.canary_control_found =
         written_found(evidence)? && forms_found(evidence)? && wire_found(evidence)?;

@@ -57,7 +57,9 @@ impl Admin for AdminService {
 
 async fn join(node: &Arc<Node>, request: pb::AdminRequest) -> Result<pb::AdminResponse, RpcError> {
     let (request, header): (pb::JoinRequest, _) =
-        authenticate(node, request, "Join", |request: &pb::JoinRequest| request.header.clone())?;
+        authenticate(node, request, "Join", |request: &pb::JoinRequest| {
+            request.header.clone()
+        })?;
     let genesis = Block::decode(request.genesis).map_err(|error| bad_block(&error))?;
     if genesis.header.channel != header.channel {
         let why = "the first block is of another channel than the request";
@@ -75,7 +77,10 @@ async fn join(node: &Arc<Node>, request: pb::AdminRequest) -> Result<pb::AdminRe
     tracing::info!(channel = %channel.id(), "joined a channel");
     node.serve(Arc::new(channel));
     node.trust_channels().map_err(|error| {
-        RpcError::new(ErrorCode::Internal, format!("TLS roots of the channel: {error}"))
+        RpcError::new(
+            ErrorCode::Internal,
+            format!("TLS roots of the channel: {error}"),
+        )
     })?;
     Ok(pb::AdminResponse {})
 }
@@ -84,7 +89,9 @@ fn same_genesis(joined: &Channel, genesis: &Block) -> Result<(), RpcError> {
     if joined.genesis_hash() == genesis.hash {
         return Ok(());
     }
-    Err(channel_error(ChannelError::OtherGenesis(joined.id().clone())))
+    Err(channel_error(ChannelError::OtherGenesis(
+        joined.id().clone(),
+    )))
 }
 
 async fn open(node: &Arc<Node>, genesis: Block) -> Result<Channel, RpcError> {
@@ -96,21 +103,31 @@ async fn open(node: &Arc<Node>, genesis: Block) -> Result<Channel, RpcError> {
             .map_err(|error| channel_error(error.into()))?;
         Channel::join(kv, &genesis, &node.organization).map_err(channel_error)
     };
-    tokio::task::spawn_blocking(work).await.map_err(answer::fallen)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(answer::fallen)?
 }
 
 /// Refuses a first block before there is a database for it.
 fn check_genesis(node: &Node, genesis: &Block) -> Result<(), RpcError> {
-    let membership =
-        Channel::check_genesis(genesis, &node.organization).map_err(channel_error)?;
+    let membership = Channel::check_genesis(genesis, &node.organization).map_err(channel_error)?;
     let now_ms = node.clock.now_ms();
-    membership.validate(&node.credentials.certificate, now_ms).map_err(|error| {
-        let why = format!("the channel does not accept this peer's own certificate: {error}");
-        RpcError::new(ErrorCode::Malformed, why)
-    })?;
-    node.own_tls_roots.clone().add_config(membership.config()).map(drop).map_err(|error| {
-        RpcError::new(ErrorCode::Malformed, format!("a TLS root of the channel: {error}"))
-    })
+    membership
+        .validate(&node.credentials.certificate, now_ms)
+        .map_err(|error| {
+            let why = format!("the channel does not accept this peer's own certificate: {error}");
+            RpcError::new(ErrorCode::Malformed, why)
+        })?;
+    node.own_tls_roots
+        .clone()
+        .add_config(membership.config())
+        .map(drop)
+        .map_err(|error| {
+            RpcError::new(
+                ErrorCode::Malformed,
+                format!("a TLS root of the channel: {error}"),
+            )
+        })
 }
 
 fn bad_block(error: &BlockError) -> RpcError {
@@ -135,25 +152,33 @@ async fn install(
     node: &Arc<Node>,
     request: pb::AdminRequest,
 ) -> Result<pb::AdminResponse, RpcError> {
-    let (request, _): (pb::InstallRequest, _) = authenticate(
-        node,
-        request,
-        "Install",
-        |request: &pb::InstallRequest| request.header.clone(),
-    )?;
+    let (request, _): (pb::InstallRequest, _) =
+        authenticate(node, request, "Install", |request: &pb::InstallRequest| {
+            request.header.clone()
+        })?;
     let hash = node.contracts.install(request.package).await?;
     tracing::info!(package = %hash, "installed a package");
     Ok(pb::AdminResponse {})
 }
 
 fn status(node: &Node, request: pb::AdminRequest) -> Result<pb::StatusResponse, RpcError> {
-    authenticate(node, request, "Status", |request: &pb::StatusRequest| request.header.clone())?;
+    authenticate(node, request, "Status", |request: &pb::StatusRequest| {
+        request.header.clone()
+    })?;
     let channels = node.channels.read();
     Ok(pb::StatusResponse {
         organization: node.organization.to_string(),
         name: node.name.clone(),
-        channels: channels.values().map(|channel| channel_status(channel)).collect(),
-        packages: node.contracts.installed().into_iter().map(|hash| hash.to_bytes()).collect(),
+        channels: channels
+            .values()
+            .map(|channel| channel_status(channel))
+            .collect(),
+        packages: node
+            .contracts
+            .installed()
+            .into_iter()
+            .map(|hash| hash.to_bytes())
+            .collect(),
     })
 }
 
@@ -176,10 +201,12 @@ fn authenticate<M: Message + Default>(
     head: fn(&M) -> Option<pb::RequestHeader>,
 ) -> Result<(M, TransactionHeader), RpcError> {
     let signed = Signed::new(request.payload, &request.signature).map_err(answer::malformed)?;
-    let message = M::decode(signed.bytes.clone())
-        .map_err(|error| answer::undecodable("request", &error))?;
+    let message =
+        M::decode(signed.bytes.clone()).map_err(|error| answer::undecodable("request", &error))?;
     let header = head(&message);
-    let header = RequestHeader::parse(header.as_ref(), method).map_err(answer::malformed)?.header;
+    let header = RequestHeader::parse(header.as_ref(), method)
+        .map_err(answer::malformed)?
+        .header;
     let now_ms = node.clock.now_ms();
     check_fresh(&header, now_ms, ADMIN_WINDOW_MS)?;
     let administrator = administrator(node, &request.certificate, now_ms)?;
@@ -210,17 +237,25 @@ fn administrator(node: &Node, der: &Bytes, now_ms: u64) -> Result<Certificate, R
             Err(error) => refused = Some(error),
         }
     }
-    let why = refused.map_or("no root certificate is configured".to_owned(), |e| e.to_string());
+    let why = refused.map_or("no root certificate is configured".to_owned(), |e| {
+        e.to_string()
+    });
     Err(forbidden(why))
 }
 
 fn check_not_revoked(node: &Node, certificate: Certificate) -> Result<Certificate, RpcError> {
     let fingerprint = certificate.fingerprint();
     let channels = node.channels.read();
-    match channels.values().find(|c| c.membership().msp().is_revoked(&fingerprint)) {
+    match channels
+        .values()
+        .find(|c| c.membership().msp().is_revoked(&fingerprint))
+    {
         None => Ok(certificate),
         Some(channel) => {
-            let why = format!("certificate {fingerprint} is revoked on channel {}", channel.id());
+            let why = format!(
+                "certificate {fingerprint} is revoked on channel {}",
+                channel.id()
+            );
             Err(RpcError::new(ErrorCode::Forbidden, why))
         }
     }
@@ -240,7 +275,10 @@ pub(crate) fn own_msp(organization: &OrgId, root: &[u8]) -> Result<Msp, stela_id
         storage: Vec::new(),
         revoked: Default::default(),
     };
-    let principal = Principal { organization: organization.clone(), role: MEMBER.to_owned() };
+    let principal = Principal {
+        organization: organization.clone(),
+        role: MEMBER.to_owned(),
+    };
     Msp::from_config(&ChannelConfig {
         channel: ChannelId::new("node").expect("it is a word in lower case"),
         sequence: 0,

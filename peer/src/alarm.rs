@@ -39,7 +39,10 @@ pub(crate) struct Contradiction {
 impl Alarm {
     /// For a channel of so many organizations.
     pub(crate) fn new(organizations: usize) -> Self {
-        Self { quorum: organizations / 2 + 1, inner: Mutex::default() }
+        Self {
+            quorum: organizations / 2 + 1,
+            inner: Mutex::default(),
+        }
     }
 
     /// Records what was found here; returns reports that contradict it.
@@ -51,9 +54,16 @@ impl Alarm {
         }
         let oldest = inner.own.first_key_value().map_or(0, |(height, _)| *height);
         inner.claims.retain(|height, _| *height >= oldest);
-        let claimed: Vec<OrgId> =
-            inner.claims.get(&height).into_iter().flat_map(|c| c.keys().cloned()).collect();
-        claimed.into_iter().filter_map(|o| self.contradiction(&inner, height, o)).collect()
+        let claimed: Vec<OrgId> = inner
+            .claims
+            .get(&height)
+            .into_iter()
+            .flat_map(|c| c.keys().cloned())
+            .collect();
+        claimed
+            .into_iter()
+            .filter_map(|o| self.contradiction(&inner, height, o))
+            .collect()
     }
 
     /// Records what another peer reports; says if it contradicts what was found here.
@@ -69,7 +79,11 @@ impl Alarm {
         if height < oldest || height > newest.saturating_add(CLAIMS_AHEAD_MAX) {
             return None;
         }
-        inner.claims.entry(height).or_default().insert(organization.clone(), state_hash);
+        inner
+            .claims
+            .entry(height)
+            .or_default()
+            .insert(organization.clone(), state_hash);
         self.contradiction(&inner, height, organization.clone())
     }
 
@@ -85,7 +99,11 @@ impl Alarm {
             return None;
         }
         let agreeing = claims.values().filter(|other| *other == claimed).count();
-        Some(Contradiction { height, organization, outvoted: agreeing >= self.quorum })
+        Some(Contradiction {
+            height,
+            organization,
+            outvoted: agreeing >= self.quorum,
+        })
     }
 }
 
@@ -116,7 +134,12 @@ mod tests {
         let alarm = Alarm::new(3);
         alarm.found(5, WRONG);
         assert!(!alarm.reported(&org("B"), 5, RIGHT).unwrap().outvoted);
-        assert!(!alarm.reported(&org("C"), 5, Hash32([3; 32])).unwrap().outvoted);
+        assert!(
+            !alarm
+                .reported(&org("C"), 5, Hash32([3; 32]))
+                .unwrap()
+                .outvoted
+        );
     }
 
     #[test]
@@ -125,7 +148,11 @@ mod tests {
         alarm.found(5, RIGHT);
         assert!(alarm.reported(&org("B"), 6, WRONG).is_none());
         assert!(alarm.reported(&org("B"), 4, WRONG).is_none());
-        assert!(alarm.reported(&org("B"), 6 + CLAIMS_AHEAD_MAX, WRONG).is_none());
+        assert!(
+            alarm
+                .reported(&org("B"), 6 + CLAIMS_AHEAD_MAX, WRONG)
+                .is_none()
+        );
         let found = alarm.found(6, RIGHT);
         assert_eq!(found.len(), 1);
         assert!(!found[0].outvoted);

@@ -21,7 +21,10 @@ pub(crate) fn bad_id(error: IdError) -> RpcError {
 
 /// What is answered when a message of the request cannot be decoded.
 pub(crate) fn undecodable(what: &str, error: &prost::DecodeError) -> RpcError {
-    RpcError::new(ErrorCode::Malformed, format!("the {what} cannot be decoded: {error}"))
+    RpcError::new(
+        ErrorCode::Malformed,
+        format!("the {what} cannot be decoded: {error}"),
+    )
 }
 
 /// What is answered when the ledger cannot be read or written.
@@ -44,10 +47,16 @@ pub(crate) fn identity(error: &IdentityError) -> RpcError {
 
 /// What is answered when a signature does not fit.
 pub(crate) fn bad_signature(what: &str) -> RpcError {
-    RpcError::new(ErrorCode::BadSignature, format!("the signature of the {what} is not valid"))
+    RpcError::new(
+        ErrorCode::BadSignature,
+        format!("the signature of the {what} is not valid"),
+    )
 }
 
 /// What is answered when a thread of this program fell.
 pub(crate) fn fallen(_: tokio::task::JoinError) -> RpcError {
-    RpcError::new(ErrorCode::Internal, "the request was given up by a fault of this node")
+    RpcError::new(
+        ErrorCode::Internal,
+        "the request was given up by a fault of this node",
+    )
 }

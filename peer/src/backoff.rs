@@ -13,7 +13,11 @@ pub(crate) struct BackOff {
 
 impl BackOff {
     pub(crate) fn new(min: Duration, max: Duration) -> Self {
-        Self { min, max, current: min }
+        Self {
+            min,
+            max,
+            current: min,
+        }
     }
 
     /// After a success the next pause is the shortest again.

@@ -8,9 +8,9 @@ use stela_store::StoreError;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
+use crate::backoff::BackOff;
 use crate::channel::Channel;
 use crate::limits::{BACK_OFF_MAX, BACK_OFF_MIN, DELIVER_IDLE, DELIVER_TIMEOUT};
-use crate::backoff::BackOff;
 use crate::remotes::{Remotes, Target, within};
 use crate::validation::{BlockRefused, check_block};
 
@@ -54,8 +54,13 @@ pub(crate) async fn run(
     remotes: &Remotes,
     stop: &CancellationToken,
 ) -> Result<(), String> {
-    let orderers: Vec<Orderer> =
-        channel.membership().config().orderers.values().cloned().collect();
+    let orderers: Vec<Orderer> = channel
+        .membership()
+        .config()
+        .orderers
+        .values()
+        .cloned()
+        .collect();
     let mut turn = rand::random_range(0..orderers.len());
     let mut back_off = BackOff::new(BACK_OFF_MIN, BACK_OFF_MAX);
     loop {
@@ -139,7 +144,10 @@ async fn open(
 ) -> Result<Streaming<pb::Block>, RpcError> {
     let mut client = remotes.deliver(&Target::orderer(orderer))?;
     let start = channel.ledger().head().height;
-    let request = pb::DeliverRequest { channel: channel.id().to_string(), start };
+    let request = pb::DeliverRequest {
+        channel: channel.id().to_string(),
+        start,
+    };
     within(DELIVER_TIMEOUT, client.deliver(request)).await
 }
 

@@ -125,8 +125,13 @@ impl Channel {
         id: &ChannelId,
         organization: &OrgId,
     ) -> Result<Self, ChannelError> {
-        let damaged = |what: &str| ChannelError::Damaged { channel: id.clone(), what: what.into() };
-        let config = ledger.config()?.ok_or_else(|| damaged("it has no configuration"))?;
+        let damaged = |what: &str| ChannelError::Damaged {
+            channel: id.clone(),
+            what: what.into(),
+        };
+        let config = ledger
+            .config()?
+            .ok_or_else(|| damaged("it has no configuration"))?;
         let membership = Membership::new(config)?;
         check_member(&membership, id, organization)?;
         let genesis_hash = stored_block(&ledger, id, BlockNumber(0))?.hash;
@@ -209,9 +214,14 @@ impl Channel {
         fingerprint: &Fingerprint,
         at_ms: u64,
     ) -> Result<Arc<Identity>, RpcError> {
-        let found = self.membership.find_one(&self.ledger, fingerprint).map_err(answer::store)?;
+        let found = self
+            .membership
+            .find_one(&self.ledger, fingerprint)
+            .map_err(answer::store)?;
         let identity = found.ok_or_else(|| unknown_identity(fingerprint, &self.id))?;
-        identity.check_time(at_ms).map_err(|error| answer::identity(&error))?;
+        identity
+            .check_time(at_ms)
+            .map_err(|error| answer::identity(&error))?;
         Ok(identity)
     }
 
@@ -231,7 +241,10 @@ impl Channel {
     /// # Errors
     /// [`StoreError`]: unless it is retryable, the node has to end.
     pub(crate) fn commit(&self, block: &Block) -> Result<(), StoreError> {
-        let rules = Rules { membership: &self.membership, organization: &self.organization };
+        let rules = Rules {
+            membership: &self.membership,
+            organization: &self.organization,
+        };
         let commit = validation::validate(&rules, block, &self.ledger.snapshot()?)?;
         let records = records(&commit);
         let committed = self.ledger.commit(commit)?;
@@ -252,14 +265,20 @@ impl Channel {
 
     /// Compares what another organization's peer reports about its state.
     pub(crate) fn compare(&self, organization: &OrgId, height: u64, state_hash: &[u8]) {
-        let Ok(state_hash) = Hash32::from_slice(state_hash) else { return };
+        let Ok(state_hash) = Hash32::from_slice(state_hash) else {
+            return;
+        };
         if let Some(contradiction) = self.alarm.reported(organization, height, state_hash) {
             self.sound_alarm(&contradiction);
         }
     }
 
     fn sound_alarm(&self, contradiction: &Contradiction) {
-        let Contradiction { height, organization, outvoted } = contradiction;
+        let Contradiction {
+            height,
+            organization,
+            outvoted,
+        } = contradiction;
         tracing::error!(
             channel = %self.id, height, %organization, outvoted,
             "the state hash of a peer of another organization differs from the one found here"
@@ -272,7 +291,12 @@ impl Channel {
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Channel({} at height {})", self.id, self.ledger.head().height)
+        write!(
+            f,
+            "Channel({} at height {})",
+            self.id,
+            self.ledger.head().height
+        )
     }
 }
 
@@ -293,7 +317,10 @@ fn check_member(
         return Ok(());
     }
     let (organization, channel) = (organization.clone(), channel.clone());
-    Err(ChannelError::NotMember { organization, channel })
+    Err(ChannelError::NotMember {
+        organization,
+        channel,
+    })
 }
 
 fn stored_block(
@@ -301,7 +328,10 @@ fn stored_block(
     channel: &ChannelId,
     number: BlockNumber,
 ) -> Result<Block, ChannelError> {
-    let damaged = |what: String| ChannelError::Damaged { channel: channel.clone(), what };
+    let damaged = |what: String| ChannelError::Damaged {
+        channel: channel.clone(),
+        what,
+    };
     let stored = ledger.block(number)?;
     let stored = stored.ok_or_else(|| damaged(format!("block {number} is missing")))?;
     Block::decode(stored.block).map_err(|error| damaged(error.to_string()))
@@ -310,11 +340,18 @@ fn stored_block(
 /// What is told to those who wait for the transactions of a block.
 fn records(commit: &BlockCommit) -> Vec<(TransactionId, TransactionRecord)> {
     let record = |index: u32| TransactionRecord {
-        height: Height { block: commit.number.0, transaction: index },
+        height: Height {
+            block: commit.number.0,
+            transaction: index,
+        },
         code: commit.codes[index as usize],
         time_ms: commit.time_ms,
     };
-    commit.transactions.iter().map(|(id, index)| (*id, record(*index))).collect()
+    commit
+        .transactions
+        .iter()
+        .map(|(id, index)| (*id, record(*index)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -342,8 +379,21 @@ mod tests {
         world.commit(&block);
         channel.commit(&block).unwrap();
         let record = waiter.committed().await.unwrap();
-        assert_eq!(record.height, Height { block: 1, transaction: 0 });
-        assert_eq!(heads.wait_for(|head| head.height == 2).await.unwrap().height, 2);
+        assert_eq!(
+            record.height,
+            Height {
+                block: 1,
+                transaction: 0
+            }
+        );
+        assert_eq!(
+            heads
+                .wait_for(|head| head.height == 2)
+                .await
+                .unwrap()
+                .height,
+            2
+        );
         assert_eq!(channel.tip(), Tip::of(&block));
         let id = channel.id().clone();
         drop(channel);
@@ -374,11 +424,21 @@ mod tests {
         let (kv, channel) = join(&world);
         drop(channel.unwrap());
         let join = |world: &World, organization: &str| {
-            Channel::join(kv.clone(), &world.genesis, &OrgId::new(organization).unwrap())
+            Channel::join(
+                kv.clone(),
+                &world.genesis,
+                &OrgId::new(organization).unwrap(),
+            )
         };
         assert!(join(&world, "B").is_ok());
-        assert!(matches!(join(&world, "Z"), Err(ChannelError::NotMember { .. })));
-        assert!(matches!(join(&World::new(), "A"), Err(ChannelError::OtherGenesis(_))));
+        assert!(matches!(
+            join(&world, "Z"),
+            Err(ChannelError::NotMember { .. })
+        ));
+        assert!(matches!(
+            join(&World::new(), "A"),
+            Err(ChannelError::OtherGenesis(_))
+        ));
     }
 
     #[test]

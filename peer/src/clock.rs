@@ -19,7 +19,10 @@ impl Clock {
 
     /// The machine's clock.
     pub fn system() -> Self {
-        #[allow(clippy::disallowed_methods, reason = "this is the driver that owns the clock")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "this is the driver that owns the clock"
+        )]
         Self::new(|| {
             let now = std::time::SystemTime::now();
             let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -94,8 +94,10 @@ impl Config {
     /// # Errors
     /// [`ConfigFileError`] names the file and what is wrong in it.
     pub fn load(path: &Path) -> Result<Self, ConfigFileError> {
-        let text = read(path)
-            .map_err(|reason| ConfigFileError::Read { path: path.to_owned(), reason })?;
+        let text = read(path).map_err(|reason| ConfigFileError::Read {
+            path: path.to_owned(),
+            reason,
+        })?;
         Self::parse(&text, path)
     }
 
@@ -118,7 +120,10 @@ impl Config {
             return Err(refuse("name", reason));
         }
         if file.root_certificates.is_empty() {
-            return Err(refuse("root_certificates", "at least one is needed".to_owned()));
+            return Err(refuse(
+                "root_certificates",
+                "at least one is needed".to_owned(),
+            ));
         }
         Ok(Self {
             organization,
@@ -139,21 +144,29 @@ impl Config {
 fn one_line(text: &str, error: &toml::de::Error) -> String {
     let words = error.message().replace('\n', " ");
     match error.span().and_then(|span| text.get(..span.start)) {
-        Some(before) => format!("line {}: {words}", before.matches('\n').count() + 1),
+        Some(before) => {
+            let line = before.matches('\n').count();
+            let quoted = text.lines().nth(line).unwrap_or_default().trim();
+            format!("line {} ({quoted}): {words}", line + 1)
+        }
         None => words,
     }
 }
 
 fn is_node_name(name: &str) -> bool {
     (1..=NODE_NAME_BYTES_MAX).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
 }
 
 fn read(path: &Path) -> Result<String, String> {
     let file = fs::File::open(path).map_err(|error| error.to_string())?;
     let mut text = String::new();
     let mut limited = file.take(CONFIG_FILE_BYTES_MAX + 1);
-    let bytes = limited.read_to_string(&mut text).map_err(|error| error.to_string())?;
+    let bytes = limited
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
     if bytes as u64 > CONFIG_FILE_BYTES_MAX {
         return Err(format!("it has more than {CONFIG_FILE_BYTES_MAX} bytes"));
     }
@@ -187,12 +200,19 @@ mod tests {
             assert_ne!(text, EXAMPLE, "{from} is not in the example");
             let error = parse(&text).unwrap_err().to_string();
             assert!(error.contains(expect), "{error}");
-            assert!(error.contains("peer.toml") && error.lines().count() == 1, "{error}");
+            assert!(
+                error.contains("peer.toml") && error.lines().count() == 1,
+                "{error}"
+            );
         };
         check("\"HospitalA\"", "\"../A\"", "organization");
         check("\"peer0\"", "\"peer 0\"", "name");
         check("7051", "99999", "listen");
         check("organization =", "organisation =", "organisation");
-        check("root_certificates = [\"ca.pem\"]", "root_certificates = []", "root_certificates");
+        check(
+            "root_certificates = [\"ca.pem\"]",
+            "root_certificates = []",
+            "root_certificates",
+        );
     }
 }

@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -23,7 +24,7 @@ use stela_protocol::limits::PACKAGE_BYTES_MAX;
 use stela_protocol::{ContractName, ErrorCode, Hash32, Height, RpcError, hash};
 use stela_store::{StateSnapshot, StoreError};
 use tokio::process::Command;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use crate::answer;
 use crate::limits::{
@@ -68,7 +69,10 @@ impl Contracts {
         compiler: Option<PathBuf>,
     ) -> Result<Self, PackagesError> {
         let (packages, compiled) = (data.join("packages"), data.join("compiled"));
-        let failed = |source| PackagesError::Io { folder: packages.clone(), source };
+        let failed = |source| PackagesError::Io {
+            folder: packages.clone(),
+            source,
+        };
         fs::create_dir_all(&packages).map_err(failed)?;
         let found = packages_in(&packages).map_err(failed)?;
         let contracts = Self {
@@ -78,7 +82,7 @@ impl Contracts {
             compiler,
             installed: RwLock::default(),
             installing: Mutex::default(),
-            places: Places::new(),
+            places: Places::new(contracts_at_once(), PROPOSALS_WAITING_MAX),
         };
         for (hash, path) in found {
             match contracts.reopen(&hash, &path).await {
@@ -150,7 +154,9 @@ impl Contracts {
 
     /// Compiles a package into the cache, in a child process that can be killed.
     async fn compile(&self, package: &Path) -> Result<(), RpcError> {
-        let Some(compiler) = &self.compiler else { return Ok(()) };
+        let Some(compiler) = &self.compiler else {
+            return Ok(());
+        };
         let child = Command::new(compiler)
             .arg("compile")
             .arg("--cache")
@@ -180,7 +186,9 @@ impl Contracts {
         let runtime = self.runtime.clone();
         let loaded = tokio::task::spawn_blocking(move || runtime.install(&package)).await;
         let contract = loaded.map_err(answer::fallen)?.map_err(install_error)?;
-        self.installed.write().insert(contract.package_hash(), contract);
+        self.installed
+            .write()
+            .insert(contract.package_hash(), contract);
         Ok(())
     }
 
@@ -191,13 +199,20 @@ impl Contracts {
         snapshot: StateSnapshot,
         invocation: Invocation,
     ) -> Result<Execution, RpcError> {
-        let _place = self.places.take().await?;
+        let place = self.places.take().await?;
         let name = invocation.contract.clone();
         let work = move || {
-            let view = View { snapshot: &snapshot, namespace: invocation.contract.clone() };
+            // Whoever asked may go away; the place is taken until the contract has ended.
+            let _place = place;
+            let view = View {
+                snapshot: &snapshot,
+                namespace: invocation.contract.clone(),
+            };
             contract.invoke(&view, invocation)
         };
-        let execution = tokio::task::spawn_blocking(work).await.map_err(answer::fallen)?;
+        let execution = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(answer::fallen)?;
         let execution = execution.map_err(invoke_error)?;
         log(&name, &execution);
         Ok(execution)
@@ -233,7 +248,10 @@ fn outcome(output: &Output) -> Result<(), RpcError> {
         // It was killed, as the system does with what takes too much memory.
         None => ErrorCode::ContractFailed,
     };
-    Err(RpcError::new(code, format!("the package was not compiled: {words}")))
+    Err(RpcError::new(
+        code,
+        format!("the package was not compiled: {words}"),
+    ))
 }
 
 fn install_error(error: InstallError) -> RpcError {
@@ -283,7 +301,10 @@ struct View<'a> {
 
 impl StateView for View<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<(Bytes, Height)>, StateError> {
-        let found = self.snapshot.get(&self.namespace, key).map_err(state_error)?;
+        let found = self
+            .snapshot
+            .get(&self.namespace, key)
+            .map_err(state_error)?;
         Ok(found.map(|found| (found.value, found.height)))
     }
 
@@ -293,8 +314,14 @@ impl StateView for View<'_> {
         end: &[u8],
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes, Height)>, StateError> {
-        let found = self.snapshot.range(&self.namespace, start, end, limit).map_err(state_error)?;
-        Ok(found.into_iter().map(|(key, found)| (key, found.value, found.height)).collect())
+        let found = self
+            .snapshot
+            .range(&self.namespace, start, end, limit)
+            .map_err(state_error)?;
+        Ok(found
+            .into_iter()
+            .map(|(key, found)| (key, found.value, found.height))
+            .collect())
     }
 }
 
@@ -304,42 +331,57 @@ fn state_error(error: StoreError) -> StateError {
 
 /// Places to run contracts at, and to wait for one.
 struct Places {
-    running: Semaphore,
+    running: Arc<Semaphore>,
     /// Those that run or wait.
-    admitted: Semaphore,
+    admitted: Arc<Semaphore>,
 }
 
-struct Place<'a> {
-    _running: tokio::sync::SemaphorePermit<'a>,
-    _admitted: tokio::sync::SemaphorePermit<'a>,
+struct Place {
+    _running: OwnedSemaphorePermit,
+    _admitted: OwnedSemaphorePermit,
 }
 
 impl Places {
-    fn new() -> Self {
-        // One more than there are processors, because a contract may wait for the disk.
-        let running = std::thread::available_parallelism().map_or(1, usize::from) + 1;
+    fn new(running: usize, waiting: usize) -> Self {
         Self {
-            running: Semaphore::new(running),
-            admitted: Semaphore::new(running + PROPOSALS_WAITING_MAX),
+            running: Arc::new(Semaphore::new(running)),
+            admitted: Arc::new(Semaphore::new(running + waiting)),
         }
     }
 
-    async fn take(&self) -> Result<Place<'_>, RpcError> {
-        let overloaded = || {
-            let why = format!("{PROPOSALS_WAITING_MAX} proposals wait already; try again later");
+    async fn take(&self) -> Result<Place, RpcError> {
+        let overloaded = |_| {
+            let why = "too many proposals wait already; try again later";
             RpcError::new(ErrorCode::Overloaded, why)
         };
-        let admitted = self.admitted.try_acquire().map_err(|_| overloaded())?;
-        let running = self.running.acquire().await.map_err(|_| overloaded())?;
-        Ok(Place { _running: running, _admitted: admitted })
+        let admitted = self
+            .admitted
+            .clone()
+            .try_acquire_owned()
+            .map_err(overloaded)?;
+        let running = self.running.clone().acquire_owned().await;
+        let running =
+            running.map_err(|_| RpcError::new(ErrorCode::Unavailable, "this peer is stopping"))?;
+        Ok(Place {
+            _running: running,
+            _admitted: admitted,
+        })
     }
+}
+
+/// One more than there are processors, because a contract may wait for the disk.
+fn contracts_at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from) + 1
 }
 
 fn packages_in(folder: &Path) -> io::Result<Vec<(Hash32, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         if let Some(Ok(hash)) = name.strip_suffix(".wasm").map(str::parse) {
             found.push((hash, path));
         }
@@ -358,5 +400,64 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 fn disk(what: &str, error: &io::Error) -> RpcError {
-    RpcError::new(ErrorCode::Internal, format!("the package cannot be {what}: {error}"))
+    RpcError::new(
+        ErrorCode::Internal,
+        format!("the package cannot be {what}: {error}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[tokio::test]
+    async fn what_finds_no_place_waits_and_what_finds_none_to_wait_at_is_refused() {
+        let places = Places::new(1, 1);
+        let running = places.take().await.ok();
+        let mut waiting = Box::pin(places.take());
+        assert!((&mut waiting).now_or_never().is_none());
+        assert_eq!(
+            places.take().await.err().map(|error| error.code),
+            Some(ErrorCode::Overloaded)
+        );
+        drop(running);
+        assert!(waiting.await.is_ok());
+        assert!(places.take().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_compiler_that_is_not_there_or_fails_is_an_error_and_leaves_nothing() {
+        let data = tempfile::tempdir().unwrap();
+        for (compiler, expect) in [("/nowhere/compiler", "started"), ("/bin/false", "compiled")] {
+            let contracts = Contracts::open(data.path(), Some(compiler.into()))
+                .await
+                .unwrap();
+            let error = contracts
+                .install(Bytes::from_static(b"package"))
+                .await
+                .unwrap_err();
+            assert_eq!(error.code, ErrorCode::Internal);
+            assert!(error.message.contains(expect), "{error}");
+            assert_eq!(
+                fs::read_dir(data.path().join("packages")).unwrap().count(),
+                0
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_package_is_not_opened() {
+        let data = tempfile::tempdir().unwrap();
+        let name = format!("packages/{}.wasm", Hash32([1; 32]));
+        fs::create_dir_all(data.path().join("packages")).unwrap();
+        fs::write(data.path().join(name), b"not what the name says").unwrap();
+        let contracts = Contracts::open(data.path(), None).await.unwrap();
+        assert!(contracts.installed().is_empty());
+        let missing = contracts
+            .get(&Hash32([1; 32]))
+            .err()
+            .map(|error| error.code);
+        assert_eq!(missing, Some(ErrorCode::NotInstalled));
+    }
 }

@@ -10,9 +10,7 @@ use stela_identity::tls::PeerTls;
 use stela_protocol::hash::{self, domain};
 use stela_protocol::limits::{ENVELOPE_BYTES_MAX, SIDE_ITEMS_MAX};
 use stela_protocol::pb::endorser_server::Endorser;
-use stela_protocol::transaction::{
-    Proposal, SideCommitment, TransactionResult, check_side_items,
-};
+use stela_protocol::transaction::{Proposal, SideCommitment, TransactionResult, check_side_items};
 use stela_protocol::{ErrorCode, Hash32, OrgId, RpcError, pb};
 use stela_store::{LedgerRead, SideRecord, SideState, StateSnapshot};
 use tonic::{Request, Response, Status};
@@ -21,7 +19,6 @@ use crate::answer;
 use crate::channel::Channel;
 use crate::limits::SIDE_ANSWER_BYTES_MAX;
 use crate::node::Node;
-use crate::registration;
 use crate::requests::{self, Admitted};
 
 /// What other peers call.
@@ -47,8 +44,12 @@ impl Endorser for EndorserService {
         &self,
         request: Request<pb::GetSideRequest>,
     ) -> Result<Response<pb::SideResponse>, Status> {
-        let caller = request.extensions().get::<PeerTls>().map(|tls| tls.organization.clone());
-        self.0.answer(get_side(&self.0, caller, &request.into_inner()))
+        let caller = request
+            .extensions()
+            .get::<PeerTls>()
+            .map(|tls| tls.organization.clone());
+        self.0
+            .answer(get_side(&self.0, caller, &request.into_inner()))
     }
 }
 
@@ -86,11 +87,10 @@ pub(crate) async fn endorse_admitted(
     node: &Arc<Node>,
     admitted: &Admitted,
 ) -> Result<Endorsed, RpcError> {
-    let Admitted { channel, proposal, .. } = admitted;
-    if !registration::is_known(node, channel)? {
-        let why = "this peer's own certificate is not registered yet; try again later";
-        return Err(RpcError::new(ErrorCode::Unavailable, why));
-    }
+    let Admitted {
+        channel, proposal, ..
+    } = admitted;
+    check_own_certificate(node, channel)?;
     let snapshot = channel.snapshot()?;
     check_not_committed(&snapshot, proposal)?;
     let head = *snapshot.head();
@@ -104,7 +104,22 @@ pub(crate) async fn endorse_admitted(
         signature: Bytes::copy_from_slice(&signature),
     };
     let (height, state_hash) = (head.height, head.state_hash);
-    Ok(Endorsed { result, endorsement, height, state_hash })
+    Ok(Endorsed {
+        result,
+        endorsement,
+        height,
+        state_hash,
+    })
+}
+
+/// An endorsement under a certificate that the channel does not know, or does not accept now, would
+/// not count.
+fn check_own_certificate(node: &Node, channel: &Channel) -> Result<(), RpcError> {
+    let own = channel.identity(&node.credentials.fingerprint(), node.clock.now_ms());
+    own.map(drop).map_err(|error| {
+        let why = format!("this peer cannot endorse yet: {}", error.message);
+        RpcError::new(ErrorCode::Unavailable, why)
+    })
 }
 
 /// What a contract answers to a question.
@@ -125,14 +140,29 @@ async fn run(
     snapshot: StateSnapshot,
     mode: Mode,
 ) -> Result<Execution, RpcError> {
-    let Admitted { channel, proposal, creator, .. } = admitted;
-    let defined = channel.membership().config().contracts.get(&proposal.contract);
+    let Admitted {
+        channel,
+        proposal,
+        creator,
+        ..
+    } = admitted;
+    let defined = channel
+        .membership()
+        .config()
+        .contracts
+        .get(&proposal.contract);
     let defined = defined.ok_or_else(|| {
-        let why = format!("channel {} defines no contract {}", channel.id(), proposal.contract);
+        let why = format!(
+            "channel {} defines no contract {}",
+            channel.id(),
+            proposal.contract
+        );
         RpcError::new(ErrorCode::UnknownContract, why)
     })?;
     let contract = node.contracts.get(&defined.package_hash)?;
-    node.contracts.run(contract, snapshot, invocation(proposal, creator, mode)).await
+    node.contracts
+        .run(contract, snapshot, invocation(proposal, creator, mode))
+        .await
 }
 
 fn invocation(proposal: &Proposal, creator: &Identity, mode: Mode) -> Invocation {
@@ -145,7 +175,9 @@ fn invocation(proposal: &Proposal, creator: &Identity, mode: Mode) -> Invocation
         caller: Caller {
             organization: creator.organization.clone(),
             role: creator.role.clone(),
-            attributes: attributes.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            attributes: attributes
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
             fingerprint: creator.fingerprint,
         },
         transaction_id: proposal.header.id(),
@@ -172,9 +204,17 @@ fn check_not_committed(snapshot: &StateSnapshot, proposal: &Proposal) -> Result<
 /// Nothing is signed that validation would refuse to decode, or the channel to carry.
 fn check_result(channel: &Channel, admitted: &Admitted, result: &Bytes) -> Result<(), RpcError> {
     TransactionResult::decode(result.clone(), &admitted.proposal.arguments).map_err(|error| {
-        RpcError::new(ErrorCode::ContractFailed, format!("the contract's result: {error}"))
+        RpcError::new(
+            ErrorCode::ContractFailed,
+            format!("the contract's result: {error}"),
+        )
     })?;
-    let max = channel.membership().config().limits.envelope_bytes_max.min(ENVELOPE_BYTES_MAX);
+    let max = channel
+        .membership()
+        .config()
+        .limits
+        .envelope_bytes_max
+        .min(ENVELOPE_BYTES_MAX);
     if admitted.bytes.len() + result.len() > max {
         let why = format!("the transaction would exceed the channel's {max} bytes");
         return Err(RpcError::new(ErrorCode::TooLarge, why));
@@ -229,7 +269,10 @@ pub(crate) async fn keep_side(
         }
         Ok(())
     };
-    tokio::task::spawn_blocking(work).await.map_err(answer::fallen)?.map_err(answer::store)
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(answer::fallen)?
+        .map_err(answer::store)
 }
 
 fn get_side(
@@ -239,7 +282,10 @@ fn get_side(
 ) -> Result<pb::SideResponse, RpcError> {
     let channel = node.channel(&request.channel)?;
     let caller = caller.ok_or_else(|| {
-        RpcError::new(ErrorCode::Forbidden, "side items are given out over mutual TLS only")
+        RpcError::new(
+            ErrorCode::Forbidden,
+            "side items are given out over mutual TLS only",
+        )
     })?;
     find_side(&channel, &caller, &request.commitments)
 }
@@ -258,15 +304,26 @@ pub(crate) fn find_side(
     let mut bytes = 0;
     for commitment in commitments {
         let commitment = Hash32::from_slice(commitment).map_err(answer::bad_id)?;
-        let found = channel.ledger().side_get(&commitment).map_err(answer::store)?;
-        let Some(record) = found.filter(|record| may_have(record, organization)) else { continue };
+        let found = channel
+            .ledger()
+            .side_get(&commitment)
+            .map_err(answer::store)?;
+        let Some(record) = found.filter(|record| may_have(record, organization)) else {
+            continue;
+        };
         bytes += record.payload.len();
         if bytes > SIDE_ANSWER_BYTES_MAX {
             let why = "the side items do not fit into one answer: ask for fewer at once";
             return Err(RpcError::new(ErrorCode::TooLarge, why));
         }
-        let item = Some(pb::SideItem { salt: record.salt, payload: record.payload });
-        items.push(pb::FoundSideItem { commitment: commitment.to_bytes(), item });
+        let item = Some(pb::SideItem {
+            salt: record.salt,
+            payload: record.payload,
+        });
+        items.push(pb::FoundSideItem {
+            commitment: commitment.to_bytes(),
+            item,
+        });
     }
     Ok(pb::SideResponse { items })
 }

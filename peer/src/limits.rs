@@ -55,7 +55,7 @@ pub const DELIVER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first pause after every orderer has failed.
 pub const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 /// The longest of these pauses.
-pub const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(2);
 /// How long the peer waits for its own registration before it sends it again.
 pub const REGISTRATION_WAIT: Duration = Duration::from_secs(5);
 

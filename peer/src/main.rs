@@ -1,5 +1,6 @@
 //! The program `stela-peer`.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,7 +15,11 @@ use tracing_subscriber::EnvFilter;
 /// It stops cleanly on SIGTERM and SIGINT. Exit codes: 0 stopped as told, 1 failed, 2 the command
 /// line, the configuration or its files need attention, 3 the data or the disk does.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -66,7 +71,9 @@ fn run(config: Option<PathBuf>) -> anyhow::Result<()> {
     let path = config.context("which configuration? say --config FILE")?;
     let config = Config::load(&path)?;
     start_logging(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(config))
 }
 
@@ -76,7 +83,11 @@ fn start_logging(filter: &str) -> anyhow::Result<()> {
         Err(_) => filter.to_owned(),
     };
     let filter = EnvFilter::try_new(&filter).context("what to log")?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     Ok(())
 }
 
@@ -84,7 +95,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let compiler = std::env::current_exe().context("where this program is")?;
-    let surroundings = Surroundings { clock: Clock::system(), compiler: Some(compiler) };
+    let surroundings = Surroundings {
+        clock: Clock::system(),
+        compiler: Some(compiler),
+    };
     let peer = Peer::start(config, surroundings).await?;
     let node = peer.stopper();
     tokio::spawn(async move {

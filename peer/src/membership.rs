@@ -81,7 +81,13 @@ impl Membership {
         if usable < quorum {
             return Err(MembershipError::TooFewOrderers { usable, quorum });
         }
-        Ok(Self { config, bytes, msp, orderers, cache: IdentityCache::default() })
+        Ok(Self {
+            config,
+            bytes,
+            msp,
+            orderers,
+            cache: IdentityCache::default(),
+        })
     }
 
     /// The configuration.
@@ -166,14 +172,21 @@ impl Membership {
 
 impl fmt::Debug for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Membership({}, sequence {})", self.config.channel, self.config.sequence)
+        write!(
+            f,
+            "Membership({}, sequence {})",
+            self.config.channel, self.config.sequence
+        )
     }
 }
 
 fn orderer_certificate(orderer: &Orderer) -> Result<Certificate, MembershipError> {
     let id = orderer.id;
-    let certificate = Certificate::from_der(&orderer.certificate)
-        .map_err(|source| MembershipError::Orderer { orderer: id, source })?;
+    let certificate =
+        Certificate::from_der(&orderer.certificate).map_err(|source| MembershipError::Orderer {
+            orderer: id,
+            source,
+        })?;
     if certificate.organization() != &orderer.organization {
         return Err(MembershipError::OrdererOrganization {
             orderer: id,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use stela_identity::{Credentials, Msp};
 use stela_identity::tls::{TlsError, TlsRoots, TlsSettings};
+use stela_identity::{Credentials, Msp};
 use stela_protocol::{ChannelId, ErrorCode, IdError, OrgId, RpcError};
 use stela_store::{Kv, RocksKv, RocksSettings, StoreError, layout};
 use tokio_util::sync::CancellationToken;
@@ -19,10 +19,10 @@ use crate::channel::Channel;
 use crate::clock::Clock;
 use crate::contracts::Contracts;
 use crate::orderers::Preferred;
+use crate::reconciliation;
 use crate::registration;
 use crate::remotes::Remotes;
 use crate::replays::Replays;
-use crate::reconciliation;
 
 /// A node: who it is, what it has joined and installed, and its tasks.
 pub(crate) struct Node {
@@ -75,7 +75,9 @@ impl Node {
 
     /// What a handler answers; an error names this node unless it came from another one.
     pub(crate) fn answer<T>(&self, result: Result<T, RpcError>) -> Result<Response<T>, Status> {
-        result.map(Response::new).map_err(|error| self.status(error))
+        result
+            .map(Response::new)
+            .map_err(|error| self.status(error))
     }
 
     /// An error as this node says it.
@@ -89,7 +91,11 @@ impl Node {
     /// Opens the database of a channel, or makes it.
     pub(crate) fn database(&self, id: &ChannelId) -> Result<Arc<dyn Kv>, StoreError> {
         let path = self.channel_folder(id);
-        Ok(Arc::new(RocksKv::open(&path, layout::FAMILIES, &self.rocks)?))
+        Ok(Arc::new(RocksKv::open(
+            &path,
+            layout::FAMILIES,
+            &self.rocks,
+        )?))
     }
 
     /// Where the database of a channel is.
@@ -113,7 +119,9 @@ impl Node {
 
     /// Begins to serve a channel: follows its blocks, registers this node, fetches side items.
     pub(crate) fn serve(self: &Arc<Self>, channel: Arc<Channel>) {
-        self.channels.write().insert(channel.id().clone(), channel.clone());
+        self.channels
+            .write()
+            .insert(channel.id().clone(), channel.clone());
         let (node, followed) = (self.clone(), channel.clone());
         self.tasks.spawn(async move {
             if let Err(why) = blocks::run(followed, &node.remotes, &node.stop).await {
@@ -121,9 +129,11 @@ impl Node {
             }
         });
         let (node, registered) = (self.clone(), channel.clone());
-        self.tasks.spawn(async move { registration::run(&node, &registered).await });
+        self.tasks
+            .spawn(async move { registration::run(&node, &registered).await });
         let node = self.clone();
-        self.tasks.spawn(async move { reconciliation::run(&node, &channel).await });
+        self.tasks
+            .spawn(async move { reconciliation::run(&node, &channel).await });
     }
 
     /// Ends the node because it cannot go on.

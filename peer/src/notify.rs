@@ -45,7 +45,12 @@ impl Waiters {
         let number = inner.next;
         inner.waiting.entry(id).or_default().push((number, sender));
         drop(inner);
-        Some(Waiter { inner: self.inner.clone(), id, number, receiver })
+        Some(Waiter {
+            inner: self.inner.clone(),
+            id,
+            number,
+            receiver,
+        })
     }
 
     /// Tells those who wait for a transaction what became of it.
@@ -71,7 +76,9 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         let mut inner = self.inner.lock();
-        let Some(waiting) = inner.waiting.get_mut(&self.id) else { return };
+        let Some(waiting) = inner.waiting.get_mut(&self.id) else {
+            return;
+        };
         let before = waiting.len();
         waiting.retain(|(number, _)| *number != self.number);
         let (after, empty) = (waiting.len(), waiting.is_empty());
@@ -88,8 +95,15 @@ mod tests {
     use stela_protocol::{Height, ValidationCode};
 
     fn record(block: u64) -> TransactionRecord {
-        let height = Height { block, transaction: 0 };
-        TransactionRecord { height, code: ValidationCode::Valid, time_ms: 1 }
+        let height = Height {
+            block,
+            transaction: 0,
+        };
+        TransactionRecord {
+            height,
+            code: ValidationCode::Valid,
+            time_ms: 1,
+        }
     }
 
     #[tokio::test]

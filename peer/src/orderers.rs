@@ -24,8 +24,13 @@ pub(crate) async fn broadcast(
     channel: &Channel,
     envelope: Bytes,
 ) -> Result<(), RpcError> {
-    let orderers: Vec<Target> =
-        channel.membership().config().orderers.values().map(Target::orderer).collect();
+    let orderers: Vec<Target> = channel
+        .membership()
+        .config()
+        .orderers
+        .values()
+        .map(Target::orderer)
+        .collect();
     let first = preferred.0.load(Ordering::Relaxed);
     let mut failures = Vec::new();
     let mut unknown = None;
@@ -59,6 +64,11 @@ async fn send(
     envelope: Bytes,
 ) -> Result<(), RpcError> {
     let mut client = remotes.broadcast(target)?;
-    let request = pb::BroadcastRequest { channel: channel.id().to_string(), envelope };
-    within(BROADCAST_TIMEOUT, client.broadcast(request)).await.map(drop)
+    let request = pb::BroadcastRequest {
+        channel: channel.id().to_string(),
+        envelope,
+    };
+    within(BROADCAST_TIMEOUT, client.broadcast(request))
+        .await
+        .map(drop)
 }

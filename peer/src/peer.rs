@@ -153,21 +153,34 @@ impl Peer {
     /// # Errors
     /// [`PeerError`] says what the operator has to look at.
     pub async fn start(config: Config, surroundings: Surroundings) -> Result<Self, PeerError> {
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| PeerError::Listen { address: config.listen, source })?;
+        let listener =
+            TcpListener::bind(config.listen)
+                .await
+                .map_err(|source| PeerError::Listen {
+                    address: config.listen,
+                    source,
+                })?;
         let node = Arc::new(node(&config, surroundings).await?);
         open_channels(&node).await?;
-        node.trust_channels()
-            .map_err(|source| PeerError::Tls { folder: config.tls.clone(), source })?;
-        let incoming = TlsIncoming::new(listener, node.tls.clone())
-            .map_err(|source| PeerError::Listen { address: config.listen, source })?;
+        node.trust_channels().map_err(|source| PeerError::Tls {
+            folder: config.tls.clone(),
+            source,
+        })?;
+        let incoming =
+            TlsIncoming::new(listener, node.tls.clone()).map_err(|source| PeerError::Listen {
+                address: config.listen,
+                source,
+            })?;
         let address = incoming.local_addr();
         let server = tokio::spawn(serve(node.clone(), incoming));
         tracing::info!(
             organization = %node.organization, name = node.name, %address, "the peer is ready"
         );
-        Ok(Self { node, address, server })
+        Ok(Self {
+            node,
+            address,
+            server,
+        })
     }
 
     /// Where it answers.
@@ -186,29 +199,33 @@ impl Peer {
     /// [`PeerError::Stopped`] or [`PeerError::Server`] says why it ended by itself.
     pub async fn ended(mut self) -> Result<(), PeerError> {
         let stop = self.node.stop.clone();
-        let by_itself = tokio::select! {
-            () = stop.cancelled() => None,
-            ended = &mut self.server => Some(server_words(ended)),
+        let ended = tokio::select! {
+            () = stop.cancelled() => tokio::time::timeout(STOP_TIMEOUT, &mut self.server).await,
+            ended = &mut self.server => Ok(ended),
         };
-        if let Some(words) = by_itself {
-            self.node.fail(words.clone());
-            self.finish_tasks().await;
-            return Err(PeerError::Server(words));
-        }
-        if tokio::time::timeout(STOP_TIMEOUT, &mut self.server).await.is_err() {
-            tracing::warn!("connections are still open; they are cut off");
-            self.server.abort();
+        let by_itself = !stop.is_cancelled();
+        if by_itself {
+            self.node.fail("the server ended by itself".to_owned());
         }
         self.finish_tasks().await;
-        match self.node.failure.lock().take() {
-            Some(why) => Err(PeerError::Stopped(why)),
-            None => Ok(()),
+        let failure = self.node.failure.lock().take();
+        match ended {
+            Ok(ended) if by_itself => return Err(PeerError::Server(server_words(ended))),
+            Ok(_) => {}
+            Err(_) => {
+                tracing::warn!("connections are still open; they are cut off");
+                self.server.abort();
+            }
         }
+        failure.map_or(Ok(()), |why| Err(PeerError::Stopped(why)))
     }
 
     async fn finish_tasks(&self) {
         self.node.tasks.close();
-        if tokio::time::timeout(STOP_TIMEOUT, self.node.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(STOP_TIMEOUT, self.node.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("some tasks did not end in time");
         }
     }
@@ -245,7 +262,10 @@ async fn serve(node: Arc<Node>, incoming: TlsIncoming) -> Result<(), tonic::tran
 
 async fn node(config: &Config, surroundings: Surroundings) -> Result<Node, PeerError> {
     let credentials = credentials(config)?;
-    let failed = |source| PeerError::Tls { folder: config.tls.clone(), source };
+    let failed = |source| PeerError::Tls {
+        folder: config.tls.clone(),
+        source,
+    };
     let identity = TlsIdentity::load(&config.tls).map_err(failed)?;
     let mut own_tls_roots = TlsRoots::new();
     for path in &config.tls_root_certificates {
@@ -255,8 +275,10 @@ async fn node(config: &Config, surroundings: Surroundings) -> Result<Node, PeerE
     }
     let tls = TlsSettings::new(identity, &own_tls_roots).map_err(failed)?;
     let data = &config.data;
-    fs::create_dir_all(data)
-        .map_err(|source| PeerError::Data { folder: data.clone(), source })?;
+    fs::create_dir_all(data).map_err(|source| PeerError::Data {
+        folder: data.clone(),
+        source,
+    })?;
     Ok(Node {
         organization: config.organization.clone(),
         name: config.name.clone(),
@@ -271,7 +293,9 @@ async fn node(config: &Config, surroundings: Surroundings) -> Result<Node, PeerE
         contracts: Contracts::open(data, surroundings.compiler).await?,
         orderers: Default::default(),
         admin_replays: Replays::new(REPLAYS_MAX),
-        rocks: config.cache_bytes.map_or_else(RocksSettings::default, RocksSettings::new),
+        rocks: config
+            .cache_bytes
+            .map_or_else(RocksSettings::default, RocksSettings::new),
         channels: Default::default(),
         joining: Default::default(),
         stop: CancellationToken::new(),
@@ -282,12 +306,18 @@ async fn node(config: &Config, surroundings: Surroundings) -> Result<Node, PeerE
 
 fn credentials(config: &Config) -> Result<Credentials, PeerError> {
     let folder = config.identity.clone();
-    let credentials = Credentials::load(&folder)
-        .map_err(|source| PeerError::Identity { folder: folder.clone(), source })?;
+    let credentials = Credentials::load(&folder).map_err(|source| PeerError::Identity {
+        folder: folder.clone(),
+        source,
+    })?;
     let found = credentials.certificate.organization();
     if *found != config.organization {
         let (found, expected) = (found.to_string(), config.organization.to_string());
-        return Err(PeerError::Organization { folder, found, expected });
+        return Err(PeerError::Organization {
+            folder,
+            found,
+            expected,
+        });
     }
     Ok(credentials)
 }
@@ -314,13 +344,19 @@ fn root(path: &Path) -> Result<Vec<u8>, PeerError> {
 }
 
 fn bad_root(path: &Path, reason: String) -> PeerError {
-    PeerError::Root { path: path.to_owned(), reason }
+    PeerError::Root {
+        path: path.to_owned(),
+        reason,
+    }
 }
 
 /// Opens the channels that were joined before.
 async fn open_channels(node: &Arc<Node>) -> Result<(), PeerError> {
     let folder = node.channels_folder();
-    let failed = |source| PeerError::Data { folder: folder.clone(), source };
+    let failed = |source| PeerError::Data {
+        folder: folder.clone(),
+        source,
+    };
     fs::create_dir_all(&folder).map_err(failed)?;
     for entry in fs::read_dir(&folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
@@ -334,10 +370,15 @@ async fn open_channels(node: &Arc<Node>) -> Result<(), PeerError> {
 }
 
 async fn open_channel(node: &Arc<Node>, id: ChannelId) -> Result<(), PeerError> {
-    let failed = |source| PeerError::Channel { channel: id.clone(), source };
+    let failed = |source| PeerError::Channel {
+        channel: id.clone(),
+        source,
+    };
     let (opener, wanted) = (node.clone(), id.clone());
     let open = move || {
-        let kv = opener.database(&wanted).map_err(|error: StoreError| ChannelError::from(error))?;
+        let kv = opener
+            .database(&wanted)
+            .map_err(|error: StoreError| ChannelError::from(error))?;
         Channel::open(kv, &wanted, &opener.organization)
     };
     let opened = tokio::task::spawn_blocking(open)

@@ -9,9 +9,7 @@ use stela_store::{LedgerRead, MissingSide, StoreError};
 use crate::answer;
 use crate::backoff::BackOff;
 use crate::channel::Channel;
-use crate::limits::{
-    BACK_OFF_MIN, REMOTE_TIMEOUT, SIDE_FETCH_INTERVAL, SIDE_FETCH_ITEMS,
-};
+use crate::limits::{BACK_OFF_MIN, REMOTE_TIMEOUT, SIDE_FETCH_INTERVAL, SIDE_FETCH_ITEMS};
 use crate::node::Node;
 use crate::remotes::{Target, within};
 
@@ -52,7 +50,11 @@ async fn reconcile(node: &Node, channel: &Channel) {
 /// proposal's timestamp, and a block commits the proposal only within the window around its own
 /// time; that time, not the clock, says which blocks have been seen here.
 fn purge(channel: &Channel) -> Result<(), StoreError> {
-    let until = channel.ledger().head().time_ms.saturating_sub(2 * channel.window_ms());
+    let until = channel
+        .ledger()
+        .head()
+        .time_ms
+        .saturating_sub(2 * channel.window_ms());
     let purged = channel.ledger().side_purge_pending(until)?;
     if purged > 0 {
         tracing::debug!(channel = %channel.id(), purged, "removed side items never committed");
@@ -69,7 +71,9 @@ async fn fetch_missing(node: &Node, channel: &Channel) -> Result<usize, RpcError
             .ledger()
             .side_missing(after.as_ref(), SIDE_FETCH_ITEMS)
             .map_err(answer::store)?;
-        let Some(last) = missing.last() else { return Ok(left) };
+        let Some(last) = missing.last() else {
+            return Ok(left);
+        };
         after = Some(last.commitment);
         left += fetch(node, channel, missing).await?;
     }
@@ -81,8 +85,10 @@ async fn fetch(
     channel: &Channel,
     missing: Vec<MissingSide>,
 ) -> Result<usize, RpcError> {
-    let mut wanted: BTreeMap<Hash32, Vec<OrgId>> =
-        missing.into_iter().map(|missing| (missing.commitment, missing.organizations)).collect();
+    let mut wanted: BTreeMap<Hash32, Vec<OrgId>> = missing
+        .into_iter()
+        .map(|missing| (missing.commitment, missing.organizations))
+        .collect();
     for (organization, target) in peers(node, channel) {
         let ask: Vec<Hash32> = wanted
             .iter()
@@ -150,10 +156,15 @@ async fn ask(
 ) -> Result<Vec<pb::FoundSideItem>, RpcError> {
     let request = pb::GetSideRequest {
         channel: channel.id().to_string(),
-        commitments: commitments.iter().map(|commitment| commitment.to_bytes()).collect(),
+        commitments: commitments
+            .iter()
+            .map(|commitment| commitment.to_bytes())
+            .collect(),
     };
     let mut client = node.remotes.endorser(target)?;
-    Ok(within(REMOTE_TIMEOUT, client.get_side(request)).await?.items)
+    Ok(within(REMOTE_TIMEOUT, client.get_side(request))
+        .await?
+        .items)
 }
 
 /// Keeps an item that was asked for; the ledger checks it against its commitment.
@@ -163,12 +174,17 @@ fn keep(
     wanted: &mut BTreeMap<Hash32, Vec<OrgId>>,
     found: pb::FoundSideItem,
 ) -> Result<(), RpcError> {
-    let Ok(commitment) = Hash32::from_slice(&found.commitment) else { return Ok(()) };
+    let Ok(commitment) = Hash32::from_slice(&found.commitment) else {
+        return Ok(());
+    };
     let Some(item) = found.item.filter(|_| wanted.contains_key(&commitment)) else {
         return Ok(());
     };
     let now_ms = node.clock.now_ms();
-    match channel.ledger().side_supply(&commitment, item.salt, item.payload, now_ms) {
+    match channel
+        .ledger()
+        .side_supply(&commitment, item.salt, item.payload, now_ms)
+    {
         // Meanwhile it came another way, or was erased.
         Ok(()) | Err(StoreError::SideNotMissing(_)) => drop(wanted.remove(&commitment)),
         Err(StoreError::SideMismatch(_) | StoreError::Limit { .. }) => {

@@ -39,9 +39,12 @@ async fn register(node: &Node, channel: &Channel) {
 }
 
 /// Whether the channel knows this node's certificate.
-pub(crate) fn is_known(node: &Node, channel: &Channel) -> Result<bool, RpcError> {
+fn is_known(node: &Node, channel: &Channel) -> Result<bool, RpcError> {
     let own = node.credentials.fingerprint();
-    let found = channel.ledger().certificate(&own).map_err(crate::answer::store)?;
+    let found = channel
+        .ledger()
+        .certificate(&own)
+        .map_err(crate::answer::store)?;
     Ok(found.is_some())
 }
 
@@ -55,13 +58,20 @@ async fn send(node: &Node, channel: &Channel) -> Result<(), RpcError> {
     };
     let id = header.id();
     let waiter = channel.waiters().register(id);
-    let sent =
-        orderers::broadcast(&node.remotes, &node.orderers, channel, envelope(node, header)).await;
+    let sent = orderers::broadcast(
+        &node.remotes,
+        &node.orderers,
+        channel,
+        envelope(node, header),
+    )
+    .await;
     match sent {
         Err(error) if error.code != ErrorCode::Replayed => return Err(error),
         _ => {}
     }
-    let Some(mut waiter) = waiter else { return Ok(()) };
+    let Some(mut waiter) = waiter else {
+        return Ok(());
+    };
     match tokio::time::timeout(REGISTRATION_WAIT, waiter.committed()).await {
         Ok(Some(record)) if !record.code.is_valid() => {
             let why = format!("the registration was committed as {}", record.code);
@@ -73,7 +83,10 @@ async fn send(node: &Node, channel: &Channel) -> Result<(), RpcError> {
 
 fn envelope(node: &Node, header: TransactionHeader) -> Bytes {
     let certificate = node.credentials.certificate.der().clone();
-    let bytes = transaction::registration_payload(&Registration { header, certificate });
+    let bytes = transaction::registration_payload(&Registration {
+        header,
+        certificate,
+    });
     let signature = node.credentials.sign(domain::ENVELOPE, &bytes);
     transaction::envelope(Signed { bytes, signature })
 }

@@ -27,7 +27,11 @@ pub(crate) struct Target {
 impl Target {
     pub(crate) fn peer(organization: &OrgId, address: &str) -> Self {
         let (organization, address) = (organization.clone(), address.to_owned());
-        Self { address, organization, fingerprint: None }
+        Self {
+            address,
+            organization,
+            fingerprint: None,
+        }
     }
 
     pub(crate) fn orderer(orderer: &Orderer) -> Self {
@@ -48,7 +52,10 @@ pub(crate) struct Remotes {
 
 impl Remotes {
     pub(crate) fn new(tls: TlsSettings) -> Self {
-        Self { tls, channels: Mutex::default() }
+        Self {
+            tls,
+            channels: Mutex::default(),
+        }
     }
 
     pub(crate) fn endorser(&self, target: &Target) -> Result<EndorserClient<Channel>, RpcError> {

@@ -14,7 +14,10 @@ pub(crate) struct Replays {
 
 impl Replays {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { seen: Mutex::default(), capacity }
+        Self {
+            seen: Mutex::default(),
+            capacity,
+        }
     }
 
     /// Accepts a request once. Its timestamp lies within `window_ms` of `now_ms`, which the caller
@@ -30,7 +33,10 @@ impl Replays {
     ) -> Result<(), RpcError> {
         let mut seen = self.seen.lock();
         let oldest = now_ms.saturating_sub(window_ms);
-        while seen.first().is_some_and(|(timestamp_ms, _)| *timestamp_ms < oldest) {
+        while seen
+            .first()
+            .is_some_and(|(timestamp_ms, _)| *timestamp_ms < oldest)
+        {
             seen.pop_first();
         }
         if seen.len() >= self.capacity {
@@ -64,9 +70,15 @@ mod tests {
         let replays = Replays::new(2);
         let code = |result: Result<(), RpcError>| result.map_err(|error| error.code);
         assert_eq!(code(replays.admit(&header(1, 100), 100, 10)), Ok(()));
-        assert_eq!(code(replays.admit(&header(1, 100), 110, 10)), Err(ErrorCode::Replayed));
+        assert_eq!(
+            code(replays.admit(&header(1, 100), 110, 10)),
+            Err(ErrorCode::Replayed)
+        );
         assert_eq!(code(replays.admit(&header(2, 105), 105, 10)), Ok(()));
-        assert_eq!(code(replays.admit(&header(3, 105), 105, 10)), Err(ErrorCode::Overloaded));
+        assert_eq!(
+            code(replays.admit(&header(3, 105), 105, 10)),
+            Err(ErrorCode::Overloaded)
+        );
         // 100 lies outside the window around 111, so its place is free again.
         assert_eq!(code(replays.admit(&header(3, 111), 111, 10)), Ok(()));
         assert_eq!(replays.seen.lock().len(), 2);

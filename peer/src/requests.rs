@@ -56,8 +56,8 @@ pub(crate) fn authenticate<M: SignedRequest>(
     signed: pb::SignedBytes,
 ) -> Result<(M, Asked), RpcError> {
     let signed = Signed::try_from(signed).map_err(answer::malformed)?;
-    let request = M::decode(signed.bytes.clone())
-        .map_err(|error| answer::undecodable("request", &error))?;
+    let request =
+        M::decode(signed.bytes.clone()).map_err(|error| answer::undecodable("request", &error))?;
     let header = RequestHeader::parse(request.header(), M::METHOD).map_err(answer::malformed)?;
     let header = header.header;
     let channel = node.joined(&header.channel)?;
@@ -68,7 +68,9 @@ pub(crate) fn authenticate<M: SignedRequest>(
         .verify(domain::REQUEST, &signed.bytes, &signed.signature)
         .map_err(|_| answer::bad_signature("request"))?;
     if M::ONCE {
-        channel.replays.admit(&header, now_ms, channel.window_ms())?;
+        channel
+            .replays
+            .admit(&header, now_ms, channel.window_ms())?;
     }
     Ok((request, Asked { channel, caller }))
 }
@@ -102,10 +104,7 @@ pub(crate) struct Admitted {
 }
 
 /// Accepts a proposal for a channel that this peer serves.
-pub(crate) fn admit(
-    node: &Node,
-    signed: Option<pb::SignedBytes>,
-) -> Result<Admitted, RpcError> {
+pub(crate) fn admit(node: &Node, signed: Option<pb::SignedBytes>) -> Result<Admitted, RpcError> {
     let missing = || RpcError::new(ErrorCode::Malformed, "the signed proposal is missing");
     let message = signed.ok_or_else(missing)?;
     let signed = Signed::try_from(message.clone()).map_err(answer::malformed)?;
@@ -120,7 +119,13 @@ pub(crate) fn admit(
         .map_err(|_| answer::bad_signature("proposal"))?;
     check_side_organizations(&channel, &proposal)?;
     let (proposal, bytes) = (Arc::new(proposal), signed.bytes);
-    Ok(Admitted { channel, proposal, bytes, creator, signed: message })
+    Ok(Admitted {
+        channel,
+        proposal,
+        bytes,
+        creator,
+        signed: message,
+    })
 }
 
 /// Side data must be for members, or nobody would ever keep it.

@@ -22,7 +22,11 @@ fn config(home: &Home, change: impl Fn(String) -> String) -> std::path::PathBuf 
 
 fn program(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stela-peer"));
-    command.arg("--config").arg(config).env_remove("RUST_LOG").stderr(Stdio::piped());
+    command
+        .arg("--config")
+        .arg(config)
+        .env_remove("RUST_LOG")
+        .stderr(Stdio::piped());
     command
 }
 
@@ -47,9 +51,14 @@ fn until_it_says(child: &mut Child, words: &str) -> BufReader<std::process::Chil
 fn it_stops_cleanly_when_it_is_told_to() {
     let home = Home::new(&Organization::new("A"), "peer0");
     for signal in ["-TERM", "-INT"] {
-        let mut child = program(&config(&home, |text| text)).spawn().expect("it starts");
+        let mut child = program(&config(&home, |text| text))
+            .spawn()
+            .expect("it starts");
         let mut rest = until_it_says(&mut child, "the peer is ready");
-        let sent = Command::new("kill").arg(signal).arg(child.id().to_string()).status();
+        let sent = Command::new("kill")
+            .arg(signal)
+            .arg(child.id().to_string())
+            .status();
         assert!(sent.expect("kill is there").success());
         let mut words = String::new();
         rest.read_to_string(&mut words).expect("a pipe can be read");
@@ -63,17 +72,38 @@ fn what_is_wrong_is_said_in_one_line_with_an_exit_code() {
     let check = |change: fn(String) -> String, code: i32, expect: &str| {
         let (found, words) = ended(&config(&home, change));
         assert_eq!(found, Some(code), "{words}");
-        let errors: Vec<&str> = words.lines().filter(|l| l.starts_with("stela-peer: ")).collect();
+        let errors: Vec<&str> = words
+            .lines()
+            .filter(|l| l.starts_with("stela-peer: "))
+            .collect();
         assert!(errors.len() == 1 && errors[0].contains(expect), "{words}");
     };
     check(|text| text.replace("name =", "nam ="), 2, "peer.toml");
     check(|text| text.replace("\"A\"", "\"B\""), 2, "certificate");
-    check(|text| text.replace("\"identity\"", "\"nowhere\""), 2, "nowhere");
-    check(|text| text.replace("ca/ca.pem", "peer.toml"), 2, "peer.toml");
-    check(|text| text.replace("127.0.0.1:0", "192.0.2.1:1"), 2, "192.0.2.1:1");
-    check(|text| text.replace("\"data\"", "\"peer.toml/x\""), 3, "data folder");
+    check(
+        |text| text.replace("\"identity\"", "\"nowhere\""),
+        2,
+        "nowhere",
+    );
+    check(
+        |text| text.replace("ca/ca.pem", "peer.toml"),
+        2,
+        "peer.toml",
+    );
+    check(
+        |text| text.replace("127.0.0.1:0", "192.0.2.1:1"),
+        2,
+        "192.0.2.1:1",
+    );
+    check(
+        |text| text.replace("\"data\"", "\"peer.toml/x\""),
+        3,
+        "data folder",
+    );
     let (code, _) = ended(Path::new("/nowhere/peer.toml"));
     assert_eq!(code, Some(2));
-    let none = Command::new(env!("CARGO_BIN_EXE_stela-peer")).output().expect("it starts");
+    let none = Command::new(env!("CARGO_BIN_EXE_stela-peer"))
+        .output()
+        .expect("it starts");
     assert_eq!(none.status.code(), Some(2));
 }

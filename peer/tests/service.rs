@@ -17,17 +17,30 @@ type Items<T> = Streaming<T>;
 type Change = dyn Fn(&mut stela_protocol::transaction::Proposal);
 
 async fn next<T: std::fmt::Debug>(stream: &mut Items<T>) -> T {
-    tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap()
+    tokio::time::timeout(PATIENCE, stream.message())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap()
 }
 
 async fn events(client: &Client, request: pb::EventsRequest) -> Answer<Items<pb::EventsResponse>> {
     let header = Some(client.request_header("Events"));
     let request = pb::EventsRequest { header, ..request };
-    answer(client.gateway().events(client.sign(domain::REQUEST, &request)).await)
+    answer(
+        client
+            .gateway()
+            .events(client.sign(domain::REQUEST, &request))
+            .await,
+    )
 }
 
 fn all_events() -> pb::EventsRequest {
-    pb::EventsRequest { contract: "notes".to_owned(), start_block: 1, ..Default::default() }
+    pb::EventsRequest {
+        contract: "notes".to_owned(),
+        start_block: 1,
+        ..Default::default()
+    }
 }
 
 // --------------------------------------------------------------------------------- administration
@@ -37,7 +50,10 @@ async fn administrators_join_and_install_and_a_restart_keeps_it() {
     let mut network = Network::prepare(Wish::one()).await;
     let admin = network.client("A", "admin");
     let empty = admin.status().await.unwrap();
-    assert_eq!((empty.organization.as_str(), empty.name.as_str()), ("A", "peer0"));
+    assert_eq!(
+        (empty.organization.as_str(), empty.name.as_str()),
+        ("A", "peer0")
+    );
     assert!(empty.channels.is_empty() && empty.packages.is_empty());
     network.set_up("A").await;
     // Both may be repeated.
@@ -49,7 +65,10 @@ async fn administrators_join_and_install_and_a_restart_keeps_it() {
     })
     .await;
     let before = admin.status().await.unwrap();
-    assert_eq!(before.packages, [hash::package(&contract::package()).to_bytes()]);
+    assert_eq!(
+        before.packages,
+        [hash::package(&contract::package()).to_bytes()]
+    );
     network.restart("A").await;
     let after = network.client("A", "admin").status().await.unwrap();
     assert_eq!(after, before);
@@ -64,7 +83,10 @@ async fn only_administrators_of_the_own_organization_administrate_and_only_once(
     let admin = network.client("A", "admin");
     let genesis = network.genesis_bytes();
     for role in ["client", "peer", "administrator"] {
-        assert_eq!(code(network.client("A", role).join(&genesis).await), ErrorCode::Forbidden);
+        assert_eq!(
+            code(network.client("A", role).join(&genesis).await),
+            ErrorCode::Forbidden
+        );
     }
     let stranger = {
         let credentials = network.organizations["B"].issue("admin", "admin");
@@ -75,13 +97,20 @@ async fn only_administrators_of_the_own_organization_administrate_and_only_once(
         let credentials = Organization::new("A").issue("admin", "admin");
         network.client_of("A", "A", credentials.into())
     };
-    assert_eq!(code(pretender.install(contract::package().into()).await), ErrorCode::Forbidden);
+    assert_eq!(
+        code(pretender.install(contract::package().into()).await),
+        ErrorCode::Forbidden
+    );
 
     let send = |request: pb::AdminRequest| {
         let mut client = admin.admin();
         async move { answer(client.status(request).await) }
     };
-    let signed = |header| admin.sign_admin(&pb::StatusRequest { header: Some(header) });
+    let signed = |header| {
+        admin.sign_admin(&pb::StatusRequest {
+            header: Some(header),
+        })
+    };
     let header = admin.request_header("Status");
     let once = signed(header.clone());
     assert!(send(once.clone()).await.is_ok());
@@ -90,23 +119,46 @@ async fn only_administrators_of_the_own_organization_administrate_and_only_once(
     altered.payload = signed(admin.request_header("Status")).payload;
     assert_eq!(code(send(altered).await), ErrorCode::BadSignature);
     let wrong_domain = {
-        let request = pb::StatusRequest { header: Some(admin.request_header("Status")) };
+        let request = pb::StatusRequest {
+            header: Some(admin.request_header("Status")),
+        };
         let pb::SignedBytes { payload, signature } = admin.sign(domain::REQUEST, &request);
-        pb::AdminRequest { payload, signature, ..once.clone() }
+        pb::AdminRequest {
+            payload,
+            signature,
+            ..once.clone()
+        }
     };
     assert_eq!(code(send(wrong_domain).await), ErrorCode::BadSignature);
-    let old = pb::RequestHeader { timestamp_ms: now_ms() - 600_000, ..header.clone() };
+    let old = pb::RequestHeader {
+        timestamp_ms: now_ms() - 600_000,
+        ..header.clone()
+    };
     assert_eq!(code(send(signed(old)).await), ErrorCode::Expired);
     let other_method = admin.request_header("Join");
     assert_eq!(code(send(signed(other_method)).await), ErrorCode::Malformed);
     let others_certificate = {
-        let certificate = network.client("A", "admin").credentials.certificate.der().clone();
-        pb::AdminRequest { certificate, ..signed(admin.request_header("Status")) }
+        let certificate = network
+            .client("A", "admin")
+            .credentials
+            .certificate
+            .der()
+            .clone();
+        pb::AdminRequest {
+            certificate,
+            ..signed(admin.request_header("Status"))
+        }
     };
     assert_eq!(code(send(others_certificate).await), ErrorCode::Malformed);
-    let junk = pb::AdminRequest { certificate: Bytes::from_static(b"junk"), ..once.clone() };
+    let junk = pb::AdminRequest {
+        certificate: Bytes::from_static(b"junk"),
+        ..once.clone()
+    };
     assert_eq!(code(send(junk).await), ErrorCode::Malformed);
-    assert_eq!(code(send(pb::AdminRequest::default()).await), ErrorCode::Malformed);
+    assert_eq!(
+        code(send(pb::AdminRequest::default()).await),
+        ErrorCode::Malformed
+    );
     let error = send(once).await.unwrap_err();
     assert_eq!(error.origin, "A/peer0");
     assert!(admin.status().await.unwrap().channels.is_empty());
@@ -116,11 +168,17 @@ async fn only_administrators_of_the_own_organization_administrate_and_only_once(
 async fn what_is_no_first_block_or_no_package_is_refused() {
     let network = Network::prepare(Wish::one()).await;
     let admin = network.client("A", "admin");
-    for junk in [Bytes::new(), Bytes::from_static(b"\xff\xff"), vec![0; 1 << 20].into()] {
+    for junk in [
+        Bytes::new(),
+        Bytes::from_static(b"\xff\xff"),
+        vec![0; 1 << 20].into(),
+    ] {
         assert_eq!(code(admin.join(&junk).await), ErrorCode::Malformed);
     }
     let mut config = pb::ChannelConfig::decode(
-        stela_protocol::config::from_genesis(&network.genesis).unwrap().0,
+        stela_protocol::config::from_genesis(&network.genesis)
+            .unwrap()
+            .0,
     )
     .unwrap();
     let as_genesis = |config: &pb::ChannelConfig| -> Bytes {
@@ -128,16 +186,25 @@ async fn what_is_no_first_block_or_no_package_is_refused() {
         block.to_pb().encode_to_vec().into()
     };
     config.channel = "other".to_owned();
-    assert_eq!(code(admin.join(&as_genesis(&config)).await), ErrorCode::Malformed);
+    assert_eq!(
+        code(admin.join(&as_genesis(&config)).await),
+        ErrorCode::Malformed
+    );
     config.channel = channel().to_string();
     config.organizations[0].root_certificate =
         Bytes::copy_from_slice(Organization::new("A").authority.root_der());
-    assert_eq!(code(admin.join(&as_genesis(&config)).await), ErrorCode::Malformed);
+    assert_eq!(
+        code(admin.join(&as_genesis(&config)).await),
+        ErrorCode::Malformed
+    );
     config.organizations[0].id = "Z".to_owned();
     config.orderers[0].organization = "Z".to_owned();
     config.contracts.clear();
     config.admin_policy = "'Z.admin'".to_owned();
-    assert_eq!(code(admin.join(&as_genesis(&config)).await), ErrorCode::Malformed);
+    assert_eq!(
+        code(admin.join(&as_genesis(&config)).await),
+        ErrorCode::Malformed
+    );
 
     let no_component = wat::parse_str("(module)").unwrap();
     for junk in [b"junk".to_vec(), no_component] {
@@ -145,14 +212,22 @@ async fn what_is_no_first_block_or_no_package_is_refused() {
     }
     assert_eq!(code(admin.install(Bytes::new()).await), ErrorCode::TooLarge);
     let too_large = vec![0; stela_protocol::limits::PACKAGE_BYTES_MAX + 1];
-    assert_eq!(code(admin.install(too_large.into()).await), ErrorCode::TooLarge);
+    assert_eq!(
+        code(admin.install(too_large.into()).await),
+        ErrorCode::TooLarge
+    );
     let beyond_any_message = vec![0; stela_protocol::limits::MESSAGE_BYTES_MAX + 1];
-    assert_eq!(code(admin.install(beyond_any_message.into()).await), ErrorCode::TooLarge);
+    assert_eq!(
+        code(admin.install(beyond_any_message.into()).await),
+        ErrorCode::TooLarge
+    );
     let status = admin.status().await.unwrap();
     assert!(status.channels.is_empty() && status.packages.is_empty());
 
     admin.join(&network.genesis_bytes()).await.unwrap();
-    let another = stela_protocol::config::from_genesis(&network.genesis).unwrap().0;
+    let another = stela_protocol::config::from_genesis(&network.genesis)
+        .unwrap()
+        .0;
     let another = as_genesis(&pb::ChannelConfig::decode(another).unwrap());
     assert_eq!(code(admin.join(&another).await), ErrorCode::Forbidden);
 }
@@ -164,7 +239,10 @@ async fn a_transaction_from_proposal_to_event() {
     let network = Network::start(Wish::one()).await;
     let client = network.member("A", "client").await;
     let mut live = {
-        let request = pb::EventsRequest { contract: "notes".to_owned(), ..Default::default() };
+        let request = pb::EventsRequest {
+            contract: "notes".to_owned(),
+            ..Default::default()
+        };
         events(&client, request).await.unwrap()
     };
     assert!(client.evaluate("get").await.unwrap().payload.is_empty());
@@ -173,7 +251,10 @@ async fn a_transaction_from_proposal_to_event() {
     let endorsed = client.endorse(&proposal, vec![]).await.unwrap();
     // The same proposal may be endorsed again as long as it is not committed.
     assert_eq!(client.endorse(&proposal, vec![]).await.unwrap(), endorsed);
-    assert_eq!(code(client.commit_status(&id, 0).await), ErrorCode::UnknownTransaction);
+    assert_eq!(
+        code(client.commit_status(&id, 0).await),
+        ErrorCode::UnknownTransaction
+    );
     assert_eq!(code(client.commit_status(&id, 1).await), ErrorCode::Timeout);
     let envelope = client.envelope(&proposal, endorsed);
     client.submit(envelope.clone()).await.unwrap();
@@ -181,22 +262,37 @@ async fn a_transaction_from_proposal_to_event() {
     assert_eq!(status.code, ValidationCode::Valid as u32);
     assert_eq!(client.commit_status(&id, 0).await.unwrap(), status);
     assert_eq!(code(client.submit(envelope).await), ErrorCode::Replayed);
-    assert_eq!(code(client.endorse(&proposal, vec![]).await), ErrorCode::Replayed);
+    assert_eq!(
+        code(client.endorse(&proposal, vec![]).await),
+        ErrorCode::Replayed
+    );
     let evaluated = client.evaluate("get").await.unwrap();
-    assert_eq!((&evaluated.payload[..], evaluated.height), (&b"first"[..], status.block + 1));
+    assert_eq!(
+        (&evaluated.payload[..], evaluated.height),
+        (&b"first"[..], status.block + 1)
+    );
 
     let second = client.proposal("put", &[b"second"]);
-    assert_eq!(client.transact(&second, vec![]).await, ValidationCode::Valid);
+    assert_eq!(
+        client.transact(&second, vec![]).await,
+        ValidationCode::Valid
+    );
     let mut from_start = events(&client, all_events()).await.unwrap();
     let mut seen = Vec::new();
     for expect in ["first", "second"] {
         let event = next(&mut from_start).await;
-        assert_eq!((event.name.as_str(), &event.payload[..]), ("written", expect.as_bytes()));
+        assert_eq!(
+            (event.name.as_str(), &event.payload[..]),
+            ("written", expect.as_bytes())
+        );
         assert_eq!(next(&mut live).await, event);
         seen.push(event);
     }
     assert_eq!(seen[0].transaction_id, id.to_bytes());
-    let after = pb::EventsRequest { after: seen[0].checkpoint, ..all_events() };
+    let after = pb::EventsRequest {
+        after: seen[0].checkpoint,
+        ..all_events()
+    };
     let mut resumed = events(&client, after).await.unwrap();
     assert_eq!(next(&mut resumed).await, seen[1]);
 }
@@ -225,7 +321,10 @@ async fn blocks_come_with_verdicts_and_state_hashes() {
     }
     assert!(stream.message().await.unwrap().is_none());
     let (hash, state_hash) = newest.unwrap();
-    assert_eq!((info.header_hash, info.state_hash), (hash.to_bytes(), state_hash));
+    assert_eq!(
+        (info.header_hash, info.state_hash),
+        (hash.to_bytes(), state_hash)
+    );
     assert_eq!(code(blocks(5, 3).await), ErrorCode::OutOfRange);
     let mut for_ever = blocks(info.height, 0).await.unwrap();
     let put = client.proposal("put", &[b"2"]);
@@ -237,12 +336,24 @@ async fn blocks_come_with_verdicts_and_state_hashes() {
 async fn a_contract_that_refuses_or_never_ends_makes_no_transaction() {
     let network = Network::start(Wish::one()).await;
     let client = network.member("A", "client").await;
-    let refused = client.endorse(&client.proposal("refuse", &[]), vec![]).await.unwrap_err();
+    let refused = client
+        .endorse(&client.proposal("refuse", &[]), vec![])
+        .await
+        .unwrap_err();
     assert_eq!(refused.code, ErrorCode::ContractRefused);
     assert_eq!(refused.message, "as-asked: the caller asked for it");
-    assert_eq!(code(client.evaluate("refuse").await), ErrorCode::ContractRefused);
+    assert_eq!(
+        code(client.evaluate("refuse").await),
+        ErrorCode::ContractRefused
+    );
     let endless = client.evaluate("loop").await.unwrap_err();
-    assert!(matches!(endless.code, ErrorCode::ContractFailed | ErrorCode::Overloaded), "{endless}");
+    assert!(
+        matches!(
+            endless.code,
+            ErrorCode::ContractFailed | ErrorCode::Overloaded
+        ),
+        "{endless}"
+    );
     assert!(client.evaluate("get").await.is_ok());
 }
 
@@ -263,18 +374,37 @@ async fn two_organizations_endorse_and_agree_on_the_state() {
         let proposal = client.proposal("put", &[b"alone"]);
         let mut endorsed = client.endorse(&proposal, vec![]).await.unwrap();
         endorsed.endorsements.pop();
-        client.submit(client.envelope(&proposal, endorsed)).await.unwrap();
-        client.commit_status(&proposal.header.id(), 60_000).await.unwrap().code
+        client
+            .submit(client.envelope(&proposal, endorsed))
+            .await
+            .unwrap();
+        client
+            .commit_status(&proposal.header.id(), 60_000)
+            .await
+            .unwrap()
+            .code
     };
-    assert_eq!(one_endorsement, ValidationCode::EndorsementPolicyFailure as u32);
+    assert_eq!(
+        one_endorsement,
+        ValidationCode::EndorsementPolicyFailure as u32
+    );
 
     network.stop_peer("B").await;
-    let unreachable = client.endorse(&client.proposal("put", &[b"x"]), vec![]).await.unwrap_err();
+    let unreachable = client
+        .endorse(&client.proposal("put", &[b"x"]), vec![])
+        .await
+        .unwrap_err();
     assert_eq!(unreachable.code, ErrorCode::EndorsersUnavailable);
-    assert!(unreachable.is_retryable() && unreachable.message.contains("B: "), "{unreachable}");
+    assert!(
+        unreachable.is_retryable() && unreachable.message.contains("B: "),
+        "{unreachable}"
+    );
     network.start_peer("B").await;
     until("the other peer endorses again", || async {
-        client.endorse(&client.proposal("put", &[b"y"]), vec![]).await.is_ok()
+        client
+            .endorse(&client.proposal("put", &[b"y"]), vec![])
+            .await
+            .is_ok()
     })
     .await;
 }
@@ -286,9 +416,15 @@ async fn who_is_behind_is_asked_again_and_named_if_it_stays_so() {
     network.chain.hold(&org("B"));
     let put = client.proposal("put", &[b"only A knows"]);
     assert_eq!(client.transact(&put, vec![]).await, ValidationCode::Valid);
-    let stays = client.endorse(&client.proposal("get", &[]), vec![]).await.unwrap_err();
+    let stays = client
+        .endorse(&client.proposal("get", &[]), vec![])
+        .await
+        .unwrap_err();
     assert_eq!(stays.code, ErrorCode::EndorsementMismatch);
-    assert!(stays.is_retryable() && stays.message.contains("B/peer0 (at height"), "{stays}");
+    assert!(
+        stays.is_retryable() && stays.message.contains("B/peer0 (at height"),
+        "{stays}"
+    );
     let (asking, proposal) = (client.clone(), client.proposal("get", &[]));
     let asked = tokio::spawn(async move { asking.endorse(&proposal, vec![]).await });
     network.chain.release(&org("B"));
@@ -299,14 +435,21 @@ async fn who_is_behind_is_asked_again_and_named_if_it_stays_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endorser_of_any_sufficient_set_makes_up_for_one_that_is_down() {
     let policy = "OutOf(2, 'A.peer', 'B.peer', 'C.peer')";
-    let wish = Wish { organizations: vec!["A", "B", "C"], policy, orderers: vec![vec![1]] };
+    let wish = Wish {
+        organizations: vec!["A", "B", "C"],
+        policy,
+        orderers: vec![vec![1]],
+    };
     let mut network = Network::start(wish).await;
     let client = network.member("A", "client").await;
     network.stop_peer("B").await;
     let put = client.proposal("put", &[b"1"]);
     assert_eq!(client.transact(&put, vec![]).await, ValidationCode::Valid);
     network.stop_peer("C").await;
-    let alone = client.endorse(&client.proposal("put", &[b"2"]), vec![]).await.unwrap_err();
+    let alone = client
+        .endorse(&client.proposal("put", &[b"2"]), vec![])
+        .await
+        .unwrap_err();
     assert_eq!(alone.code, ErrorCode::EndorsersUnavailable);
 }
 
@@ -316,17 +459,28 @@ async fn a_stream_ends_when_its_reader_may_no_longer_read() {
     let client = network.member("A", "client").await;
     let mut stream = events(&client, all_events()).await.unwrap();
     let two_days_ms = 2 * 86_400_000;
-    network.homes["A"].ahead_ms.store(two_days_ms, std::sync::atomic::Ordering::Relaxed);
+    network.homes["A"]
+        .ahead_ms
+        .store(two_days_ms, std::sync::atomic::Ordering::Relaxed);
     network.chain.append(Bytes::from_static(b"any next block"));
-    let ended = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap_err();
-    assert_eq!(stela_protocol::RpcError::from(ended).code, ErrorCode::Forbidden);
+    let ended = tokio::time::timeout(PATIENCE, stream.message())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(
+        stela_protocol::RpcError::from(ended).code,
+        ErrorCode::Forbidden
+    );
 }
 
 // ------------------------------------------------------------------------------------- side items
 
 #[tokio::test(flavor = "multi_thread")]
 async fn side_items_are_kept_by_those_they_are_for_and_given_to_nobody_else() {
-    let wish = Wish { organizations: vec!["A", "B", "C"], ..Wish::two() };
+    let wish = Wish {
+        organizations: vec!["A", "B", "C"],
+        ..Wish::two()
+    };
     let network = Network::start(wish).await;
     let client = network.member("A", "client").await;
     let reader = network.member("B", "practitioner").await;
@@ -338,22 +492,37 @@ async fn side_items_are_kept_by_those_they_are_for_and_given_to_nobody_else() {
     let items = vec![secret, shared];
     let commitments = [for_b.commitment.to_bytes(), for_both.commitment.to_bytes()];
     let swapped = vec![items[1].clone(), items[0].clone()];
-    assert_eq!(code(client.endorse(&proposal, swapped).await), ErrorCode::Malformed);
-    assert_eq!(code(client.endorse(&proposal, vec![]).await), ErrorCode::Malformed);
+    assert_eq!(
+        code(client.endorse(&proposal, swapped).await),
+        ErrorCode::Malformed
+    );
+    assert_eq!(
+        code(client.endorse(&proposal, vec![]).await),
+        ErrorCode::Malformed
+    );
     let endorsed = client.endorse(&proposal, items).await.unwrap();
     // Before the transaction is committed nobody gets anything.
     assert!(reader.side(&commitments).await.unwrap().is_empty());
-    client.submit(client.envelope(&proposal, endorsed)).await.unwrap();
+    client
+        .submit(client.envelope(&proposal, endorsed))
+        .await
+        .unwrap();
     let id = proposal.header.id();
     for one in [&client, &reader, &stranger] {
         assert_eq!(one.commit_status(&id, 60_000).await.unwrap().code, 0);
     }
     let payloads = |found: Vec<pb::FoundSideItem>| -> Vec<Bytes> {
-        found.into_iter().map(|found| found.item.unwrap().payload).collect()
+        found
+            .into_iter()
+            .map(|found| found.item.unwrap().payload)
+            .collect()
     };
     let found = payloads(reader.side(&commitments).await.unwrap());
     assert_eq!(found, [&b"for B alone"[..], b"for A and B"]);
-    assert_eq!(payloads(client.side(&commitments).await.unwrap()), [&b"for A and B"[..]]);
+    assert_eq!(
+        payloads(client.side(&commitments).await.unwrap()),
+        [&b"for A and B"[..]]
+    );
     assert!(stranger.side(&commitments).await.unwrap().is_empty());
     let stranger_at_b = network.client_of("C", "B", stranger.credentials.clone());
     assert!(stranger_at_b.side(&commitments).await.unwrap().is_empty());
@@ -385,11 +554,19 @@ async fn side_items_that_nobody_else_could_keep_are_refused_and_missed_ones_are_
     let (for_two, item) = side_item(b"late", &["B", "C"]);
     let mut proposal = client.proposal("put", &[b"2"]);
     proposal.side = vec![for_two.clone()];
-    assert_eq!(client.transact(&proposal, vec![item]).await, ValidationCode::Valid);
+    assert_eq!(
+        client.transact(&proposal, vec![item]).await,
+        ValidationCode::Valid
+    );
     network.start_peer("B").await;
     let reader = network.client_of("B", "B", reader.credentials.clone());
     until("the missing item has been fetched", || async {
-        reader.side(&[for_two.commitment.to_bytes()]).await.unwrap().len() == 1
+        reader
+            .side(&[for_two.commitment.to_bytes()])
+            .await
+            .unwrap()
+            .len()
+            == 1
     })
     .await;
 }
@@ -403,7 +580,10 @@ async fn side_commitments_have_to_name_members() {
     for (commitment, item) in [(stranger, first), (nobody, second)] {
         let mut proposal = client.proposal("put", &[b"1"]);
         proposal.side = vec![commitment];
-        assert_eq!(code(client.endorse(&proposal, vec![item]).await), ErrorCode::Malformed);
+        assert_eq!(
+            code(client.endorse(&proposal, vec![item]).await),
+            ErrorCode::Malformed
+        );
     }
 }
 
@@ -411,7 +591,10 @@ async fn side_commitments_have_to_name_members() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orderer_with_too_few_signatures_is_left_for_an_honest_one() {
-    let wish = Wish { orderers: vec![vec![1], vec![1, 2], vec![3]], ..Wish::one() };
+    let wish = Wish {
+        orderers: vec![vec![1], vec![1, 2], vec![3]],
+        ..Wish::one()
+    };
     let network = Network::start(wish).await;
     let client = network.member("A", "client").await;
     for text in ["one", "two", "three"] {
@@ -443,10 +626,12 @@ async fn bad_proposals_are_refused_with_a_typed_error() {
     let network = Network::start(Wish::one()).await;
     let client = network.member("A", "client").await;
     let send = |signed: pb::SignedBytes| {
-        let (mut one, mut two, mut three) =
-            (client.gateway(), client.gateway(), client.endorser());
+        let (mut one, mut two, mut three) = (client.gateway(), client.gateway(), client.endorser());
         async move {
-            let request = pb::EndorseRequest { proposal: Some(signed.clone()), side: vec![] };
+            let request = pb::EndorseRequest {
+                proposal: Some(signed.clone()),
+                side: vec![],
+            };
             let evaluated = code(answer(one.evaluate(signed).await));
             let endorsed = code(answer(two.endorse(request.clone()).await));
             let between_peers = code(answer(three.endorse(request).await));
@@ -460,7 +645,10 @@ async fn bad_proposals_are_refused_with_a_typed_error() {
         change(&mut proposal);
         client.sign_proposal(&proposal)
     };
-    let junk = pb::SignedBytes { payload: vec![0xff; 9].into(), signature: vec![0; 64].into() };
+    let junk = pb::SignedBytes {
+        payload: vec![0xff; 9].into(),
+        signature: vec![0; 64].into(),
+    };
     assert_eq!(send(junk).await, ErrorCode::Malformed);
     assert_eq!(send(pb::SignedBytes::default()).await, ErrorCode::Malformed);
     let mut unsigned = client.sign_proposal(&good);
@@ -472,27 +660,53 @@ async fn bad_proposals_are_refused_with_a_typed_error() {
     let wrong_domain = {
         let payload = good.encode();
         let signature = client.credentials.sign(domain::ENVELOPE, &payload);
-        pb::SignedBytes { payload, signature: Bytes::copy_from_slice(&signature) }
+        pb::SignedBytes {
+            payload,
+            signature: Bytes::copy_from_slice(&signature),
+        }
     };
     assert_eq!(send(wrong_domain).await, ErrorCode::BadSignature);
     let unknown = network.client("A", "client");
     let by_stranger = unknown.sign_proposal(&unknown.proposal("put", &[b"1"]));
     assert_eq!(send(by_stranger).await, ErrorCode::UnknownIdentity);
     let cases: [(ErrorCode, &Change); 6] = [
-        (ErrorCode::Expired, &|p| p.header.timestamp_ms -= 2 * WINDOW_MS),
-        (ErrorCode::Expired, &|p| p.header.timestamp_ms += 2 * WINDOW_MS),
-        (ErrorCode::UnknownChannel, &|p| p.header.channel = "other".parse().unwrap()),
-        (ErrorCode::UnknownContract, &|p| p.contract = "other".parse().unwrap()),
-        (ErrorCode::TooLarge, &|p| p.arguments = vec![Bytes::new(); 33]),
-        (ErrorCode::TooLarge, &|p| p.arguments = vec![vec![0; 600 << 10].into()]),
+        (ErrorCode::Expired, &|p| {
+            p.header.timestamp_ms -= 2 * WINDOW_MS
+        }),
+        (ErrorCode::Expired, &|p| {
+            p.header.timestamp_ms += 2 * WINDOW_MS
+        }),
+        (ErrorCode::UnknownChannel, &|p| {
+            p.header.channel = "other".parse().unwrap()
+        }),
+        (ErrorCode::UnknownContract, &|p| {
+            p.contract = "other".parse().unwrap()
+        }),
+        (ErrorCode::TooLarge, &|p| {
+            p.arguments = vec![Bytes::new(); 33]
+        }),
+        (ErrorCode::TooLarge, &|p| {
+            p.arguments = vec![vec![0; 600 << 10].into()]
+        }),
     ];
     for (expect, change) in cases {
         assert_eq!(send(altered(change)).await, expect);
     }
     let huge = vec![0; stela_protocol::limits::MESSAGE_BYTES_MAX + 1];
-    let huge = pb::SignedBytes { payload: huge.into(), signature: Bytes::new() };
-    assert_eq!(code(answer(client.gateway().evaluate(huge).await)), ErrorCode::TooLarge);
-    let missing = answer(client.gateway().endorse(pb::EndorseRequest::default()).await);
+    let huge = pb::SignedBytes {
+        payload: huge.into(),
+        signature: Bytes::new(),
+    };
+    assert_eq!(
+        code(answer(client.gateway().evaluate(huge).await)),
+        ErrorCode::TooLarge
+    );
+    let missing = answer(
+        client
+            .gateway()
+            .endorse(pb::EndorseRequest::default())
+            .await,
+    );
     assert_eq!(code(missing), ErrorCode::Malformed);
     assert!(client.evaluate("get").await.is_ok());
 }
@@ -506,7 +720,12 @@ async fn bad_requests_are_refused_with_a_typed_error() {
         async move { answer(gateway.channel_info(signed).await) }
     };
     let signed = |header| {
-        client.sign(domain::REQUEST, &pb::ChannelInfoRequest { header: Some(header) })
+        client.sign(
+            domain::REQUEST,
+            &pb::ChannelInfoRequest {
+                header: Some(header),
+            },
+        )
     };
     let header = || client.request_header("ChannelInfo");
     let good = signed(header());
@@ -517,17 +736,56 @@ async fn bad_requests_are_refused_with_a_typed_error() {
     forged.signature = vec![1; 64].into();
     assert_eq!(code(info(forged).await), ErrorCode::BadSignature);
     let cases = [
-        (pb::RequestHeader { method: "Side".into(), ..header() }, ErrorCode::Malformed),
-        (pb::RequestHeader { channel: "../care".into(), ..header() }, ErrorCode::Malformed),
-        (pb::RequestHeader { channel: "other".into(), ..header() }, ErrorCode::UnknownChannel),
-        (pb::RequestHeader { nonce: Bytes::new(), ..header() }, ErrorCode::Malformed),
-        (pb::RequestHeader { creator: vec![1; 32].into(), ..header() }, ErrorCode::UnknownIdentity),
-        (pb::RequestHeader { timestamp_ms: 0, ..header() }, ErrorCode::Expired),
+        (
+            pb::RequestHeader {
+                method: "Side".into(),
+                ..header()
+            },
+            ErrorCode::Malformed,
+        ),
+        (
+            pb::RequestHeader {
+                channel: "../care".into(),
+                ..header()
+            },
+            ErrorCode::Malformed,
+        ),
+        (
+            pb::RequestHeader {
+                channel: "other".into(),
+                ..header()
+            },
+            ErrorCode::UnknownChannel,
+        ),
+        (
+            pb::RequestHeader {
+                nonce: Bytes::new(),
+                ..header()
+            },
+            ErrorCode::Malformed,
+        ),
+        (
+            pb::RequestHeader {
+                creator: vec![1; 32].into(),
+                ..header()
+            },
+            ErrorCode::UnknownIdentity,
+        ),
+        (
+            pb::RequestHeader {
+                timestamp_ms: 0,
+                ..header()
+            },
+            ErrorCode::Expired,
+        ),
     ];
     for (header, expect) in cases {
         assert_eq!(code(info(signed(header)).await), expect);
     }
-    assert_eq!(code(info(pb::SignedBytes::default()).await), ErrorCode::Malformed);
+    assert_eq!(
+        code(info(pb::SignedBytes::default()).await),
+        ErrorCode::Malformed
+    );
     // A stream is begun once.
     let request = pb::EventsRequest {
         header: Some(client.request_header("Events")),
@@ -536,14 +794,29 @@ async fn bad_requests_are_refused_with_a_typed_error() {
     let once = client.sign(domain::REQUEST, &request);
     let first = answer(client.gateway().events(once.clone()).await);
     assert!(first.is_ok());
-    assert_eq!(code(answer(client.gateway().events(once).await)), ErrorCode::Replayed);
-    let other = pb::EventsRequest { contract: "other".to_owned(), ..Default::default() };
-    assert_eq!(code(events(&client, other).await), ErrorCode::UnknownContract);
+    assert_eq!(
+        code(answer(client.gateway().events(once).await)),
+        ErrorCode::Replayed
+    );
+    let other = pb::EventsRequest {
+        contract: "other".to_owned(),
+        ..Default::default()
+    };
+    assert_eq!(
+        code(events(&client, other).await),
+        ErrorCode::UnknownContract
+    );
     let too_many = vec![Hash32([1; 32]).to_bytes(); 65];
     assert_eq!(code(client.side(&too_many).await), ErrorCode::TooLarge);
-    assert_eq!(code(client.side(&[Bytes::new()]).await), ErrorCode::Malformed);
+    assert_eq!(
+        code(client.side(&[Bytes::new()]).await),
+        ErrorCode::Malformed
+    );
     let unknown = TransactionId([1; 32]);
-    assert_eq!(code(client.commit_status(&unknown, 0).await), ErrorCode::UnknownTransaction);
+    assert_eq!(
+        code(client.commit_status(&unknown, 0).await),
+        ErrorCode::UnknownTransaction
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -557,12 +830,24 @@ async fn bad_envelopes_are_not_passed_on() {
     let other = network.client("A", "client");
     let by_other = other.envelope(&proposal, endorsed);
     assert_eq!(code(client.submit(by_other).await), ErrorCode::BadSignature);
-    assert_eq!(code(client.submit(Bytes::new()).await), ErrorCode::Malformed);
-    assert_eq!(code(client.submit(vec![0xff; 100].into()).await), ErrorCode::Malformed);
-    assert_eq!(code(client.submit(vec![0; 1 << 19].into()).await), ErrorCode::TooLarge);
+    assert_eq!(
+        code(client.submit(Bytes::new()).await),
+        ErrorCode::Malformed
+    );
+    assert_eq!(
+        code(client.submit(vec![0xff; 100].into()).await),
+        ErrorCode::Malformed
+    );
+    assert_eq!(
+        code(client.submit(vec![0; 1 << 19].into()).await),
+        ErrorCode::TooLarge
+    );
     let config = network.genesis.envelopes[0].clone();
     assert_eq!(code(client.submit(config).await), ErrorCode::Malformed);
-    let request = pb::SubmitRequest { channel: "other".to_owned(), envelope: good.clone() };
+    let request = pb::SubmitRequest {
+        channel: "other".to_owned(),
+        envelope: good.clone(),
+    };
     let elsewhere = answer(client.gateway().submit(request).await);
     assert_eq!(code(elsewhere), ErrorCode::UnknownChannel);
     let stranger = {
@@ -571,11 +856,18 @@ async fn bad_envelopes_are_not_passed_on() {
     };
     let registration = {
         let certificate = stranger.credentials.certificate.der().clone();
-        let registration =
-            stela_protocol::transaction::Registration { header: stranger.header(), certificate };
-        stranger.seal(stela_protocol::transaction::registration_payload(&registration))
+        let registration = stela_protocol::transaction::Registration {
+            header: stranger.header(),
+            certificate,
+        };
+        stranger.seal(stela_protocol::transaction::registration_payload(
+            &registration,
+        ))
     };
-    assert_eq!(code(client.submit(registration).await), ErrorCode::Forbidden);
+    assert_eq!(
+        code(client.submit(registration).await),
+        ErrorCode::Forbidden
+    );
     assert_eq!(network.chain.height(), height);
     client.submit(good).await.unwrap();
 }
@@ -590,7 +882,10 @@ async fn put_side_is_only_for_what_this_organization_keeps() {
         proposal.side = vec![commitment];
         let proposal = Some(client.sign_proposal(&proposal));
         let mut endorser = at_b.endorser();
-        let request = pb::PutSideRequest { proposal, side: vec![item] };
+        let request = pb::PutSideRequest {
+            proposal,
+            side: vec![item],
+        };
         async move { answer(endorser.put_side(request).await) }
     };
     let (for_a, first) = side_item(b"x", &["A"]);
@@ -607,7 +902,12 @@ async fn a_stopped_peer_ends_its_streams() {
     let client = network.member("A", "client").await;
     let mut stream = events(&client, all_events()).await.unwrap();
     network.stop_peer("A").await;
-    let ended = tokio::time::timeout(Duration::from_secs(30), stream.message()).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), stream.message())
+        .await
+        .unwrap();
     let status = ended.unwrap_err();
-    assert_eq!(stela_protocol::RpcError::from(status).code, ErrorCode::Unavailable);
+    assert_eq!(
+        stela_protocol::RpcError::from(status).code,
+        ErrorCode::Unavailable
+    );
 }

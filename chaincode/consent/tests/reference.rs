@@ -1,5 +1,5 @@
 //! The evaluator against a slow, literal reading of its documentation.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};

@@ -1,5 +1,5 @@
 //! The decisions as a table: consents, a request that differs from the plain one, the answer.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 use stela_consent::{
     Category, Confidentiality, Consent, Fingerprint, Id, Purpose, Reason, RecordFacts, Request,
@@ -475,7 +475,7 @@ fn what_is_not_well_formed_is_refused() {
     );
     refuse(r#""type":"deny","record":["A1"]"#, "32 lower-case");
     refuse(r#""type":"allow""#, "unknown variant");
-    let many = vec![r#"{"type":"permit","purpose":["TREAT"]}"#; 9].join(",");
+    let many = [r#"{"type":"permit","purpose":["TREAT"]}"#; 9].join(",");
     refuse(&format!(r#""type":"deny","except":[{many}]"#), "at most 8");
 }
 

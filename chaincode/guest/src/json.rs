@@ -226,7 +226,7 @@ mod tests {
         type Error = &'static str;
 
         fn try_from(number: u32) -> Result<Self, &'static str> {
-            (number % 2 == 0).then_some(Self).ok_or("not even")
+            number.is_multiple_of(2).then_some(Self).ok_or("not even")
         }
     }
 

@@ -34,7 +34,8 @@ pub(crate) fn grant(
         .patient
         .filter(|patient| caller.is_patient(patient))
         .ok_or_else(|| ContractError::forbidden("only a patient grants consent"))?;
-    patient::load(ledger, &patient)?;
+    // That she is registered is not asked: the certificate says who she is, and a consent may well
+    // be the first thing that she does.
     let key = keys::consent(&patient, &consent.id())?;
     if ledger.get(&key).is_some() {
         return Err(ContractError::already_exists("consent"));

@@ -1,5 +1,5 @@
 //! Patients, keys, submission, review, amendment.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod support;
 

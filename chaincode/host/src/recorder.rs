@@ -177,13 +177,26 @@ impl<'v> Recorder<'v> {
         arguments: &[Bytes],
         payload: Vec<u8>,
     ) -> (pb::Result, Vec<LogLine>) {
+        let places: BTreeMap<Vec<u8>, u32> = self.reads.keys().cloned().zip(1..).collect();
         let reads = self.reads.into_iter().map(|(key, found)| pb::Read {
             key: key.into(),
             height: found.map(|(_, height)| height.into()),
         });
-        let writes = self.writes.into_iter().map(|(key, value)| pb::Write {
-            key: key.into(),
-            change: Some(change(value, arguments)),
+        let writes = self.writes.into_iter().map(|(key, value)| {
+            let change = Some(change(value, arguments));
+            // A key that was read is not repeated.
+            match places.get(&key) {
+                Some(read) => pb::Write {
+                    read: *read,
+                    change,
+                    ..pb::Write::default()
+                },
+                None => pb::Write {
+                    key: key.into(),
+                    change,
+                    ..pb::Write::default()
+                },
+            }
         });
         let result = pb::Result {
             version: FORMAT_VERSION,
@@ -296,17 +309,16 @@ mod tests {
         let writes: Vec<_> = result
             .writes
             .iter()
-            .map(|w| (&w.key[..], w.change.clone()))
+            .map(|w| (&w.key[..], w.read, w.change.clone()))
             .collect();
+        let last = Bytes::from_static(b"last");
+        // "a" was read: it is the first of the reads.
         assert_eq!(
             writes,
             [
-                (&b"a"[..], Some(pb::write::Change::Delete(true))),
-                (b"x", Some(pb::write::Change::Argument(1))),
-                (
-                    b"y",
-                    Some(pb::write::Change::Value(Bytes::from_static(b"last")))
-                ),
+                (&b""[..], 1, Some(pb::write::Change::Delete(true))),
+                (b"x", 0, Some(pb::write::Change::Argument(1))),
+                (b"y", 0, Some(pb::write::Change::Value(last))),
             ]
         );
     }

@@ -1,5 +1,5 @@
 //! The real contract, as WebAssembly, against the same contract run natively.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! Contracts that mean harm, and packages that are none. Each test fails when its defence is gone.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod support;
 
@@ -374,8 +374,10 @@ fn what_is_no_package_is_refused() {
     refused(&[0; 1000], "not WebAssembly");
     refused("(".repeat(200_000).as_bytes(), "not WebAssembly");
     refused(&vec![0; 9 << 20], "bytes of a package");
+    refused(&wat::parse_str("(module)").unwrap(), "not a contract");
+    let no_world = r#"(module (import "env" "now" (func)))"#;
     refused(
-        &wat::parse_str("(module)").unwrap(),
+        &wat::parse_str(no_world).unwrap(),
         "cannot be made a component",
     );
     refused(&wat::parse_str("(component)").unwrap(), "not a contract");
@@ -428,23 +430,15 @@ fn nothing_runs_before_the_contract_is_called() {
 #[test]
 fn what_could_differ_between_machines_is_off() {
     let with_code = |code: &str| module(&does(code));
-    refused(&with_code("(drop (v128.const i64x2 0 0))"), "");
-    refused(
-        &with_code("(drop (i32x4.relaxed_trunc_f32x4_s (v128.const i64x2 0 0)))"),
-        "",
-    );
-    refused(
-        &module_with_memory("(memory (export \"memory\") i64 1)", &does("")),
-        "",
-    );
-    refused(
-        &module_with_memory("(memory (export \"memory\") 1 1 shared)", &does("")),
-        "",
-    );
-    refused(
-        &module(&format!("(func $f (return_call $f)) {}", does(""))),
-        "",
-    );
+    refused(&with_code("(drop (v128.const i64x2 0 0))"), "SIMD support");
+    let relaxed = "(drop (i32x4.relaxed_trunc_f32x4_s (v128.const i64x2 0 0)))";
+    refused(&with_code(relaxed), "SIMD support");
+    let tail_call = format!("(func $f (return_call $f)) {}", does(""));
+    refused(&module(&tail_call), "tail calls support");
+    let within = |code: &str| wat::parse_str(format!("(component (core module {code}))")).unwrap();
+    refused(&within("(memory i64 1)"), "memory64");
+    refused(&within("(memory 1 1 shared)"), "threads");
+    refused(&within("(memory 1) (memory 1)"), "multi");
 }
 
 #[test]

@@ -35,7 +35,10 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .init();
     let outcome = tokio::select! {
         outcome = run(Arguments::parse()) => outcome,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; the network is ended")),
@@ -62,22 +65,35 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let started = stopwatch();
     let everybody = users::everybody(patient);
     let folder = out.join("network");
-    let mut network =
-        Network::create(&folder, &package, &everybody, &|step| say(&format!("          {step}")))
-            .await?;
-    let mut steps =
-        vec![Step { what: "start the network".to_owned(), seconds: started.elapsed().as_secs_f64() }];
+    let mut network = Network::create(&folder, &package, &everybody, &|step| {
+        say(&format!("          {step}"))
+    })
+    .await?;
+    let mut steps = vec![Step {
+        what: "start the network".to_owned(),
+        seconds: started.elapsed().as_secs_f64(),
+    }];
     say(&format!("{:6.2} s  the network is up", steps[0].seconds));
     let documents = out.join("documents");
     std::fs::create_dir_all(&documents)?;
-    let told = Story::new(&mut network, documents, &say).tell(patient).await?;
+    let told = Story::new(&mut network, documents, &say)
+        .tell(patient)
+        .await?;
     steps.extend(told.steps);
     let resident_bytes = network.resident_bytes();
     let started = stopwatch();
     let findings = judge(&out, &told.evidence).await?;
-    steps.push(Step { what: "verify".to_owned(), seconds: started.elapsed().as_secs_f64() });
+    steps.push(Step {
+        what: "verify".to_owned(),
+        seconds: started.elapsed().as_secs_f64(),
+    });
     let document_bytes = told.document_bytes;
-    let report = Report { findings, steps, resident_bytes, document_bytes };
+    let report = Report {
+        findings,
+        steps,
+        resident_bytes,
+        document_bytes,
+    };
     let path = out.join("report.json");
     std::fs::write(&path, serde_json::to_vec_pretty(&report)?)?;
     show(&report, &path);
@@ -130,7 +146,10 @@ async fn judge(out: &Path, evidence: &Evidence) -> anyhow::Result<Findings> {
         .output()
         .await?;
     serde_json::from_slice(&output.stdout).with_context(|| {
-        format!("the verifier found nothing out: {}", String::from_utf8_lossy(&output.stderr))
+        format!(
+            "the verifier found nothing out: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )
     })
 }
 
@@ -139,14 +158,29 @@ fn show(report: &Report, path: &Path) {
     let yes = |value: bool| if value { "yes" } else { "NO" };
     say("\nJudged by a separate process, at HospitalC's peer and on the disks:");
     for (what, holds) in [
-        ("what was read is what was written", findings.permitted_read_identical),
+        (
+            "what was read is what was written",
+            findings.permitted_read_identical,
+        ),
         ("without a consent: denied", findings.denied_without_consent),
-        ("after the revocation: denied", findings.denied_after_revocation),
+        (
+            "after the revocation: denied",
+            findings.denied_after_revocation,
+        ),
         ("the old version is intact", findings.old_version_intact),
-        ("leader killed, nothing acknowledged lost", findings.leader_killed_nothing_lost),
+        (
+            "leader killed, nothing acknowledged lost",
+            findings.leader_killed_nothing_lost,
+        ),
         ("the audit trail is complete", findings.audit_complete),
-        ("all peers have the same state hash", findings.peers_agree_on_state_hash),
-        ("the search for plaintext finds what is planted", findings.canary_control_found),
+        (
+            "all peers have the same state hash",
+            findings.peers_agree_on_state_hash,
+        ),
+        (
+            "the search for plaintext finds what is planted",
+            findings.canary_control_found,
+        ),
     ] {
         say(&format!("  {:3}  {what}", yes(holds)));
     }
@@ -163,12 +197,16 @@ fn show(report: &Report, path: &Path) {
     for remark in &findings.remarks {
         say(&format!("  ! {remark}"));
     }
-    say(&format!("Report: {}", path.display()));
+    let here = std::env::current_dir().unwrap_or_default();
+    say(&format!(
+        "Report: {}",
+        path.strip_prefix(here).unwrap_or(path).display()
+    ));
 }
 
 fn go_on(network: &Network, evidence: &Evidence) {
     let folder = network.folder().display();
-    let stela = binary("stela").map_or("stela".to_owned(), |path| path.display().to_string());
+    let program = |name: &str| binary(name).map_or(name.to_owned(), |p| p.display().to_string());
     say(&format!(
         "\nThe network goes on running. Try:\n\
          \n  alias stela={stela}\n  cd {folder}\n\
@@ -176,8 +214,9 @@ fn go_on(network: &Network, evidence: &Evidence) {
          \n  stela --profile HospitalA/users/patient consent list\
          \n  stela --profile HospitalA/users/practitioner record show {record}\
          \n  stela --profile HospitalC/users/records-officer channel info\n\
-         \nEnd it with:\n  {network} down {folder}",
+         \nThe README's guide goes on from here. End the network with:\n  {ended_by} down {folder}",
+        stela = program("stela"),
         record = evidence.record,
-        network = stela.replace("/stela", "/stela-network"),
+        ended_by = program("stela-network"),
     ));
 }

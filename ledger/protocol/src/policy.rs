@@ -442,9 +442,15 @@ mod tests {
         );
         assert!(matches!(at("'../x.peer'"), PolicyError::Organization(_)));
         assert!(matches!(at("'A.PEER'"), PolicyError::Syntax { .. }));
-        assert_eq!(Policy::parse(&"OR(".repeat(1000)), Err(PolicyError::TooDeep));
+        assert_eq!(
+            Policy::parse(&"OR(".repeat(1000)),
+            Err(PolicyError::TooDeep)
+        );
         let flood = "OR(".repeat(200_000);
-        assert!(matches!(Policy::parse(&flood), Err(PolicyError::TooLong(_))));
+        assert!(matches!(
+            Policy::parse(&flood),
+            Err(PolicyError::TooLong(_))
+        ));
     }
 
     #[test]

@@ -376,7 +376,7 @@ impl TransactionResult {
         let writes = result
             .writes
             .into_iter()
-            .map(|write| parse_write(write, arguments))
+            .map(|write| parse_write(write, arguments, &reads))
             .collect::<Result<Vec<_>, _>>()?;
         check_keys(reads.iter().map(|(key, _)| key))?;
         check_keys(writes.iter().map(|write| &write.key))?;
@@ -414,8 +414,26 @@ fn check_events(events: &[pb::ContractEvent]) -> Result<(), TransactionError> {
     Ok(())
 }
 
-fn parse_write(write: pb::Write, arguments: &[Bytes]) -> Result<Write, TransactionError> {
+fn parse_write(
+    write: pb::Write,
+    arguments: &[Bytes],
+    reads: &[(Bytes, Option<Height>)],
+) -> Result<Write, TransactionError> {
     use pb::write::Change;
+    let key = match (write.key.is_empty(), (write.read as usize).checked_sub(1)) {
+        (false, None) => write.key,
+        (true, Some(index)) => {
+            let read = reads.get(index);
+            read.ok_or(TransactionError::Result("a write names no read"))?
+                .0
+                .clone()
+        }
+        _ => {
+            return Err(TransactionError::Result(
+                "a write names its key twice or not at all",
+            ));
+        }
+    };
     let value = match write.change {
         Some(Change::Value(value)) => Some(value),
         Some(Change::Argument(index)) => {
@@ -435,10 +453,7 @@ fn parse_write(write: pb::Write, arguments: &[Bytes]) -> Result<Write, Transacti
     };
     let bytes = value.as_ref().map_or(0, Bytes::len);
     limit("value", "VALUE_BYTES_MAX", bytes, limits::VALUE_BYTES_MAX)?;
-    Ok(Write {
-        key: write.key,
-        value,
-    })
+    Ok(Write { key, value })
 }
 
 fn parse_range(range: pb::RangeRead) -> Result<RangeRead, TransactionError> {
@@ -756,8 +771,9 @@ mod tests {
                 height: None,
             }],
             writes: vec![pb::Write {
-                key,
+                read: 1,
                 change: Some(pb::write::Change::Argument(0)),
+                ..Default::default()
             }],
             ..Default::default()
         }
@@ -807,6 +823,9 @@ mod tests {
         };
         check(|r| r.writes[0].change = Some(pb::write::Change::Argument(9)));
         check(|r| r.writes[0].change = None);
+        check(|r| r.writes[0].read = 2);
+        check(|r| r.writes[0].read = 0);
+        check(|r| r.writes[0].key = r.reads[0].key.clone());
         check(|r| r.writes[0].change = Some(pb::write::Change::Delete(false)));
         check(|r| r.writes.push(r.writes[0].clone()));
         check(|r| r.reads.push(r.reads[0].clone()));

@@ -38,17 +38,25 @@ pub(super) async fn endorse(
         let (collected, ()) = futures::try_join!(collection.complete(), distributed)?;
         Ok(response(collected))
     };
-    tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| {
-        let why = format!("not endorsed within {} s", ENDORSE_TIMEOUT.as_secs());
-        Err(RpcError::new(ErrorCode::Timeout, why))
-    })
+    tokio::time::timeout_at(deadline, work)
+        .await
+        .unwrap_or_else(|_| {
+            let why = format!("not endorsed within {} s", ENDORSE_TIMEOUT.as_secs());
+            Err(RpcError::new(ErrorCode::Timeout, why))
+        })
 }
 
 /// In the order of the organizations, so that the same endorsers make the same envelope.
 fn response(answers: Vec<Answer>) -> pb::EndorseResponse {
     pb::EndorseResponse {
-        result: answers.first().map(|answer| answer.result.clone()).unwrap_or_default(),
-        endorsements: answers.into_iter().map(|answer| answer.endorsement).collect(),
+        result: answers
+            .first()
+            .map(|answer| answer.result.clone())
+            .unwrap_or_default(),
+        endorsements: answers
+            .into_iter()
+            .map(|answer| answer.endorsement)
+            .collect(),
     }
 }
 
@@ -81,18 +89,35 @@ impl<'a> Collection<'a> {
         deadline: Instant,
     ) -> Result<Self, RpcError> {
         let contract = &admitted.proposal.contract;
-        let defined = admitted.channel.membership().config().contracts.get(contract);
+        let defined = admitted
+            .channel
+            .membership()
+            .config()
+            .contracts
+            .get(contract);
         let defined = defined.ok_or_else(|| {
-            let why = format!("channel {} defines no contract {contract}", admitted.channel.id());
+            let why = format!(
+                "channel {} defines no contract {contract}",
+                admitted.channel.id()
+            );
             RpcError::new(ErrorCode::UnknownContract, why)
         })?;
-        let layouts = defined.policy.organizations(ENDORSER_ROLE, &node.organization);
+        let layouts = defined
+            .policy
+            .organizations(ENDORSER_ROLE, &node.organization);
         if layouts.is_empty() {
             let why = format!("no set of peers satisfies the policy {}", defined.policy);
             return Err(RpcError::new(ErrorCode::EndorsersUnavailable, why));
         }
         let (answers, failures) = (BTreeMap::new(), BTreeMap::new());
-        let mut collection = Self { node, admitted, layouts, answers, failures, deadline };
+        let mut collection = Self {
+            node,
+            admitted,
+            layouts,
+            answers,
+            failures,
+            deadline,
+        };
         let own = &node.organization;
         if collection.layouts.iter().any(|layout| layout.contains(own)) {
             let answer = collection.ask_self().await;
@@ -104,16 +129,24 @@ impl<'a> Collection<'a> {
     /// Asks others until one of the layouts is complete and its answers agree.
     async fn complete(mut self) -> Result<Vec<Answer>, RpcError> {
         for layout in self.layouts.clone() {
-            if layout.iter().any(|organization| self.failures.contains_key(organization)) {
+            if layout
+                .iter()
+                .any(|organization| self.failures.contains_key(organization))
+            {
                 continue;
             }
-            let missing: Vec<&OrgId> =
-                layout.iter().filter(|o| !self.answers.contains_key(*o)).collect();
+            let missing: Vec<&OrgId> = layout
+                .iter()
+                .filter(|o| !self.answers.contains_key(*o))
+                .collect();
             let asked = join_all(missing.iter().map(|o| self.ask_until_caught_up(o))).await;
             for (organization, answer) in missing.into_iter().zip(asked) {
                 self.record(organization, answer)?;
             }
-            if layout.iter().all(|organization| self.answers.contains_key(organization)) {
+            if layout
+                .iter()
+                .all(|organization| self.answers.contains_key(organization))
+            {
                 return self.agree(&layout).await;
             }
         }
@@ -132,7 +165,10 @@ impl<'a> Collection<'a> {
             .iter()
             .map(|(organization, error)| format!("{organization}: {error}"))
             .collect();
-        let why = format!("the endorsers that are needed cannot be had; {}", failures.join("; "));
+        let why = format!(
+            "the endorsers that are needed cannot be had; {}",
+            failures.join("; ")
+        );
         RpcError::new(ErrorCode::EndorsersUnavailable, why)
     }
 
@@ -155,15 +191,24 @@ impl<'a> Collection<'a> {
     /// Endorsers at different heights may honestly differ: whoever is behind is asked again when
     /// it has caught up, until all agree or the time is up.
     async fn agree(&self, layout: &BTreeSet<OrgId>) -> Result<Vec<Answer>, RpcError> {
-        let mut answers: Vec<Answer> =
-            layout.iter().filter_map(|o| self.answers.get(o).cloned()).collect();
+        let mut answers: Vec<Answer> = layout
+            .iter()
+            .filter_map(|o| self.answers.get(o).cloned())
+            .collect();
         let patience = self.patience();
         let mut back_off = BackOff::new(CATCH_UP_PAUSE, CATCH_UP_PAUSE_MAX);
         loop {
-            if answers.iter().all(|answer| answer.result == answers[0].result) {
+            if answers
+                .iter()
+                .all(|answer| answer.result == answers[0].result)
+            {
                 return Ok(answers);
             }
-            let highest = answers.iter().map(|answer| answer.height).max().unwrap_or_default();
+            let highest = answers
+                .iter()
+                .map(|answer| answer.height)
+                .max()
+                .unwrap_or_default();
             let level = answers.iter().all(|answer| answer.height == highest);
             if level || Instant::now() >= patience {
                 return Err(mismatch(&answers));
@@ -218,7 +263,10 @@ impl<'a> Collection<'a> {
     /// The first answer of an organization's peers.
     async fn ask(&self, organization: &OrgId) -> Result<Answer, RpcError> {
         let config = self.admitted.channel.membership().config();
-        let peers = config.organizations.get(organization).map(|o| o.peers.as_slice());
+        let peers = config
+            .organizations
+            .get(organization)
+            .map(|o| o.peers.as_slice());
         let mut failures = Vec::new();
         for peer in peers.unwrap_or_default() {
             match self.ask_peer(organization, peer).await {
@@ -244,7 +292,10 @@ impl<'a> Collection<'a> {
         let mut client = self.node.remotes.endorser(&target)?;
         // Side items go only to those who keep them, and another way.
         let proposal = Some(self.admitted.signed.clone());
-        let request = pb::EndorseRequest { proposal, side: Vec::new() };
+        let request = pb::EndorseRequest {
+            proposal,
+            side: Vec::new(),
+        };
         let response = within(REMOTE_TIMEOUT, client.endorse(request)).await?;
         let channel = &self.admitted.channel;
         channel.compare(organization, response.height, &response.state_hash);
@@ -268,11 +319,17 @@ impl<'a> Collection<'a> {
             let why = format!("its endorsement does not count: {why}");
             RpcError::new(ErrorCode::Unavailable, why)
         };
-        let message = response.endorsement.clone().ok_or_else(|| useless("it is missing"))?;
+        let message = response
+            .endorsement
+            .clone()
+            .ok_or_else(|| useless("it is missing"))?;
         let endorsement =
             Endorsement::try_from(&message).map_err(|error| useless(&error.to_string()))?;
         let now_ms = self.node.clock.now_ms();
-        let endorser = self.admitted.channel.identity(&endorsement.endorser, now_ms);
+        let endorser = self
+            .admitted
+            .channel
+            .identity(&endorsement.endorser, now_ms);
         let endorser = endorser.map_err(|error| useless(&error.message))?;
         if endorser.organization != *organization {
             return Err(useless("the endorser is of another organization"));
@@ -287,9 +344,15 @@ impl<'a> Collection<'a> {
 
 fn mismatch(answers: &[Answer]) -> RpcError {
     let first = &answers[0];
-    let differ = answers.iter().filter(|answer| answer.result != first.result);
+    let differ = answers
+        .iter()
+        .filter(|answer| answer.result != first.result);
     let names: Vec<String> = differ.map(name).collect();
-    let why = format!("{} found another result than {}", names.join(" and "), name(first));
+    let why = format!(
+        "{} found another result than {}",
+        names.join(" and "),
+        name(first)
+    );
     RpcError::new(ErrorCode::EndorsementMismatch, why)
 }
 

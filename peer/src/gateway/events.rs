@@ -30,8 +30,17 @@ pub(super) fn events(
 ) -> Result<Answers<pb::EventsResponse>, RpcError> {
     let (request, asked) = requests::authenticate::<pb::EventsRequest>(node, request)?;
     let contract = ContractName::new(&request.contract).map_err(answer::bad_id)?;
-    if !asked.channel.membership().config().contracts.contains_key(&contract) {
-        let why = format!("channel {} defines no contract {contract}", asked.channel.id());
+    if !asked
+        .channel
+        .membership()
+        .config()
+        .contracts
+        .contains_key(&contract)
+    {
+        let why = format!(
+            "channel {} defines no contract {contract}",
+            asked.channel.id()
+        );
         return Err(RpcError::new(ErrorCode::UnknownContract, why));
     }
     let start = match (&request.after, request.start_block) {
@@ -56,7 +65,14 @@ pub(super) fn blocks(
     }
     let end = (request.end != 0).then_some(request.end);
     let block = |_, stored: StoredBlock| Ok(vec![block_response(stored)?]);
-    follow(node, &asked, request.start, end, STREAM_BLOCKS, Arc::new(block))
+    follow(
+        node,
+        &asked,
+        request.start,
+        end,
+        STREAM_BLOCKS,
+        Arc::new(block),
+    )
 }
 
 /// What a stream sends for a block.
@@ -81,10 +97,15 @@ fn follow<T: Send + 'static>(
     select: Select<T>,
 ) -> Result<Answers<T>, RpcError> {
     asked.channel.check_sound()?;
-    let place = asked.channel.streams.clone().try_acquire_owned().map_err(|_| {
-        let why = "too many streams are open on this channel; try again later";
-        RpcError::new(ErrorCode::Overloaded, why)
-    })?;
+    let place = asked
+        .channel
+        .streams
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| {
+            let why = "too many streams are open on this channel; try again later";
+            RpcError::new(ErrorCode::Overloaded, why)
+        })?;
     let (sender, receiver): (_, Receiver<Result<T, Status>>) = buffer(capacity);
     let stream = Stream {
         node: node.clone(),
@@ -138,30 +159,32 @@ impl<T: Send + 'static> Stream<T> {
     /// Whether the caller may still read: a certificate can expire or be revoked meanwhile.
     fn check_permission(&self) -> Result<(), RpcError> {
         self.channel.check_sound()?;
-        self.channel.identity(&self.caller, self.node.clock.now_ms()).map(drop)
+        self.channel
+            .identity(&self.caller, self.node.clock.now_ms())
+            .map(drop)
     }
 
-    async fn read(
-        &self,
-        number: BlockNumber,
-        select: Select<T>,
-    ) -> Result<Vec<T>, RpcError> {
+    async fn read(&self, number: BlockNumber, select: Select<T>) -> Result<Vec<T>, RpcError> {
         let channel = self.channel.clone();
         let read = move || {
             let stored = channel.ledger().block(number).map_err(answer::store)?;
             let stored = stored.ok_or_else(|| {
-                RpcError::new(ErrorCode::OutOfRange, format!("block {number} is not kept here"))
+                RpcError::new(
+                    ErrorCode::OutOfRange,
+                    format!("block {number} is not kept here"),
+                )
             })?;
             select(number, stored)
         };
-        tokio::task::spawn_blocking(read).await.map_err(answer::fallen)?
+        tokio::task::spawn_blocking(read)
+            .await
+            .map_err(answer::fallen)?
     }
 }
 
 fn decode(stored: &StoredBlock) -> Result<pb::Block, RpcError> {
-    pb::Block::decode(stored.block.clone()).map_err(|_| {
-        RpcError::new(ErrorCode::Damaged, "a stored block cannot be decoded")
-    })
+    pb::Block::decode(stored.block.clone())
+        .map_err(|_| RpcError::new(ErrorCode::Damaged, "a stored block cannot be decoded"))
 }
 
 fn block_response(stored: StoredBlock) -> Result<pb::BlocksResponse, RpcError> {
@@ -185,7 +208,10 @@ fn events_of(
         if *code != ValidationCode::Valid {
             continue;
         }
-        let Ok(Envelope { body: Body::Transaction(transaction), .. }) = Envelope::decode(envelope)
+        let Ok(Envelope {
+            body: Body::Transaction(transaction),
+            ..
+        }) = Envelope::decode(envelope)
         else {
             continue;
         };
@@ -204,18 +230,23 @@ fn events_of_transaction(
     body: Transaction,
 ) -> impl Iterator<Item = pb::EventsResponse> {
     let id = body.proposal.header.id();
-    (0..).zip(body.result.events).map(move |(event, found)| pb::EventsResponse {
-        checkpoint: Some(pb::Checkpoint { block: number.0, transaction, event }),
-        transaction_id: id.to_bytes(),
-        name: found.name,
-        payload: found.payload,
-        time_ms,
-    })
+    (0..)
+        .zip(body.result.events)
+        .map(move |(event, found)| pb::EventsResponse {
+            checkpoint: Some(pb::Checkpoint {
+                block: number.0,
+                transaction,
+                event,
+            }),
+            transaction_id: id.to_bytes(),
+            name: found.name,
+            payload: found.payload,
+            time_ms,
+        })
 }
 
 fn is_after(event: Option<&pb::Checkpoint>, after: Option<&pb::Checkpoint>) -> bool {
-    let place = |checkpoint: &pb::Checkpoint| {
-        (checkpoint.block, checkpoint.transaction, checkpoint.event)
-    };
+    let place =
+        |checkpoint: &pb::Checkpoint| (checkpoint.block, checkpoint.transaction, checkpoint.event);
     after.is_none_or(|after| event.map(place) > Some(place(after)))
 }

@@ -36,21 +36,24 @@ impl Gateway for GatewayService {
         &self,
         request: Request<pb::EndorseRequest>,
     ) -> Result<Response<pb::EndorseResponse>, Status> {
-        self.0.answer(endorse::endorse(&self.0, request.into_inner()).await)
+        self.0
+            .answer(endorse::endorse(&self.0, request.into_inner()).await)
     }
 
     async fn submit(
         &self,
         request: Request<pb::SubmitRequest>,
     ) -> Result<Response<pb::SubmitResponse>, Status> {
-        self.0.answer(submit::submit(&self.0, request.into_inner()).await)
+        self.0
+            .answer(submit::submit(&self.0, request.into_inner()).await)
     }
 
     async fn commit_status(
         &self,
         request: Request<pb::SignedBytes>,
     ) -> Result<Response<pb::CommitStatusResponse>, Status> {
-        self.0.answer(status::commit_status(&self.0, request.into_inner()).await)
+        self.0
+            .answer(status::commit_status(&self.0, request.into_inner()).await)
     }
 
     async fn events(
@@ -71,7 +74,8 @@ impl Gateway for GatewayService {
         &self,
         request: Request<pb::SignedBytes>,
     ) -> Result<Response<pb::ChannelInfoResponse>, Status> {
-        self.0.answer(status::channel_info(&self.0, request.into_inner()))
+        self.0
+            .answer(status::channel_info(&self.0, request.into_inner()))
     }
 
     async fn blocks(

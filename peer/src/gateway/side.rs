@@ -14,7 +14,11 @@ use crate::requests::{self, Admitted};
 /// Committed side items that are here and that the caller's organization keeps.
 pub(super) fn side(node: &Node, request: pb::SignedBytes) -> Result<pb::SideResponse, RpcError> {
     let (request, asked) = requests::authenticate::<pb::SideRequest>(node, request)?;
-    endorser::find_side(&asked.channel, &asked.caller.organization, &request.commitments)
+    endorser::find_side(
+        &asked.channel,
+        &asked.caller.organization,
+        &request.commitments,
+    )
 }
 
 /// Keeps the items of a proposal, which were checked, at this peer if its organization is named,
@@ -37,11 +41,20 @@ pub(super) async fn distribute(
         let kept = kept_by(&admitted.proposal, &node.organization);
         endorser::keep_side(node, admitted, kept, own).await?;
     }
-    let organizations = admitted.channel.membership().config().organizations.values();
+    let organizations = admitted
+        .channel
+        .membership()
+        .config()
+        .organizations
+        .values();
     let others = organizations.filter(|organization| organization.id != node.organization);
     let sent = join_all(others.map(|organization| send(node, admitted, organization, items))).await;
     let has: Vec<OrgId> = sent.into_iter().flatten().collect();
-    admitted.proposal.side.iter().try_for_each(|side| check_kept(node, side, &has))
+    admitted
+        .proposal
+        .side
+        .iter()
+        .try_for_each(|side| check_kept(node, side, &has))
 }
 
 /// The items that an organization keeps.
@@ -62,7 +75,10 @@ async fn send(
     if share.is_empty() {
         return None;
     }
-    let request = pb::PutSideRequest { proposal: Some(admitted.signed.clone()), side: share };
+    let request = pb::PutSideRequest {
+        proposal: Some(admitted.signed.clone()),
+        side: share,
+    };
     for peer in &organization.peers {
         let target = Target::peer(&organization.id, &peer.address);
         match put(node, &target, request.clone()).await {
@@ -78,11 +94,17 @@ async fn send(
 
 async fn put(node: &Node, target: &Target, request: pb::PutSideRequest) -> Result<(), RpcError> {
     let mut client = node.remotes.endorser(target)?;
-    within(REMOTE_TIMEOUT, client.put_side(request)).await.map(drop)
+    within(REMOTE_TIMEOUT, client.put_side(request))
+        .await
+        .map(drop)
 }
 
 fn check_kept(node: &Node, side: &SideCommitment, has: &[OrgId]) -> Result<(), RpcError> {
-    let mut others = side.organizations.iter().filter(|o| **o != node.organization).peekable();
+    let mut others = side
+        .organizations
+        .iter()
+        .filter(|o| **o != node.organization)
+        .peekable();
     if others.peek().is_none() || others.any(|organization| has.contains(organization)) {
         return Ok(());
     }

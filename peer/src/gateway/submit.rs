@@ -38,13 +38,19 @@ fn check(node: &Node, channel: &Channel, request: &pb::SubmitRequest) -> Result<
         .header()
         .ok_or_else(|| malformed("a configuration cannot be submitted: only block 0 has one"))?;
     if header.channel != *channel.id() {
-        return Err(malformed("the envelope is for another channel than the request"));
+        return Err(malformed(
+            "the envelope is for another channel than the request",
+        ));
     }
     let now_ms = node.clock.now_ms();
     requests::check_fresh(header, now_ms, channel.window_ms())?;
     let key = creator_key(channel, &envelope, now_ms)?;
-    key.verify(domain::ENVELOPE, &envelope.signed.bytes, &envelope.signed.signature)
-        .map_err(|_| answer::bad_signature("envelope"))?;
+    key.verify(
+        domain::ENVELOPE,
+        &envelope.signed.bytes,
+        &envelope.signed.signature,
+    )
+    .map_err(|_| answer::bad_signature("envelope"))?;
     let id = header.id();
     match channel.ledger().transaction(&id).map_err(answer::store)? {
         None => Ok(()),
@@ -56,11 +62,7 @@ fn check(node: &Node, channel: &Channel, request: &pb::SubmitRequest) -> Result<
 }
 
 /// The key of a known creator, or the one that a registration brings.
-fn creator_key(
-    channel: &Channel,
-    envelope: &Envelope,
-    now_ms: u64,
-) -> Result<PublicKey, RpcError> {
+fn creator_key(channel: &Channel, envelope: &Envelope, now_ms: u64) -> Result<PublicKey, RpcError> {
     let refused = |why: String| RpcError::new(ErrorCode::Forbidden, why);
     match &envelope.body {
         Body::Registration(registration) => {

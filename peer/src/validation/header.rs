@@ -39,7 +39,10 @@ pub struct Tip {
 impl Tip {
     /// The tip that a block becomes when it is committed.
     pub fn of(block: &Block) -> Self {
-        Self { header: block.header.clone(), hash: block.hash }
+        Self {
+            header: block.header.clone(),
+            hash: block.hash,
+        }
     }
 }
 
@@ -60,7 +63,11 @@ pub fn check_block(
     let (valid, quorum) = (block.signatures.len(), membership.config().orderer_quorum);
     if valid < quorum {
         let number = block.header.number;
-        return Err(BlockRefused::TooFewSignatures { number, valid, quorum });
+        return Err(BlockRefused::TooFewSignatures {
+            number,
+            valid,
+            quorum,
+        });
     }
     Ok(block)
 }
@@ -83,7 +90,8 @@ fn valid_signatures(membership: &Membership, block: &Block) -> Vec<pb::HeaderSig
         .collect();
     let verdicts = verify_batch(&messages);
     let valid = signed.iter().zip(verdicts).filter(|(_, valid)| *valid);
-    let distinct: BTreeMap<u64, pb::HeaderSignature> =
-        valid.map(|((signature, _), _)| (signature.orderer, (*signature).clone())).collect();
+    let distinct: BTreeMap<u64, pb::HeaderSignature> = valid
+        .map(|((signature, _), _)| (signature.orderer, (*signature).clone()))
+        .collect();
     distinct.into_values().collect()
 }

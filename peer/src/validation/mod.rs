@@ -71,7 +71,12 @@ pub fn validate(
     for candidate in &mut candidates {
         candidate.check_header(config, &block.header);
     }
-    signatures::check_creators(rules.membership, block.header.time_ms, &mut candidates, snapshot)?;
+    signatures::check_creators(
+        rules.membership,
+        block.header.time_ms,
+        &mut candidates,
+        snapshot,
+    )?;
     check_duplicates(&mut candidates, snapshot)?;
     for candidate in &mut candidates {
         candidate.check_body(rules.membership, block.header.time_ms);
@@ -83,7 +88,13 @@ pub fn validate(
         snapshot,
     )?;
     let overlay = mvcc::check(block.header.number, &mut candidates, snapshot)?;
-    Ok(commit(rules, block, &candidates, &overlay, &snapshot.head().state_hash))
+    Ok(commit(
+        rules,
+        block,
+        &candidates,
+        &overlay,
+        &snapshot.head().state_hash,
+    ))
 }
 
 /// What block 0 changes: it puts its configuration into force and makes the certificates in it
@@ -138,7 +149,13 @@ impl Candidate {
             Some(Body::Registration(body)) => Certificate::from_der(&body.certificate).ok(),
             _ => None,
         };
-        Self { envelope, certificate, verdict, signed: false, takes_id: false }
+        Self {
+            envelope,
+            certificate,
+            verdict,
+            signed: false,
+            takes_id: false,
+        }
     }
 
     /// Records a failed check, unless an earlier one failed.
@@ -184,7 +201,9 @@ impl Candidate {
     }
 
     fn check_body(&mut self, membership: &Membership, time_ms: u64) {
-        let Some(envelope) = &self.envelope else { return };
+        let Some(envelope) = &self.envelope else {
+            return;
+        };
         let failed = match &envelope.body {
             Body::Config(_) => Some(ValidationCode::InvalidConfigTransaction),
             Body::Registration(_) => check_registration(membership, &self.certificate, time_ms),
@@ -248,8 +267,13 @@ fn commit(
 ) -> BlockCommit {
     let codes: Vec<ValidationCode> = candidates.iter().map(Candidate::code).collect();
     let number = block.header.number;
-    let state_hash =
-        hash::state(previous_state, number, &block.hash, &codes, overlay.changes());
+    let state_hash = hash::state(
+        previous_state,
+        number,
+        &block.hash,
+        &codes,
+        overlay.changes(),
+    );
     let mut commit = BlockCommit {
         number,
         previous_hash: block.header.previous_hash,
@@ -279,17 +303,23 @@ fn commit(
 /// Adds what a valid transaction changes.
 fn apply(rules: &Rules<'_>, commit: &mut BlockCommit, index: u32, candidate: &Candidate) {
     if let Some(certificate) = &candidate.certificate {
-        commit.certificates.push((certificate.fingerprint(), certificate.der().clone()));
+        commit
+            .certificates
+            .push((certificate.fingerprint(), certificate.der().clone()));
     }
-    let Some(transaction) = candidate.transaction() else { return };
+    let Some(transaction) = candidate.transaction() else {
+        return;
+    };
     let id = transaction.proposal.header.id();
-    commit.writes.extend(transaction.result.writes.iter().map(|write| StateWrite {
-        namespace: transaction.proposal.contract.clone(),
-        key: write.key.clone(),
-        value: write.value.clone(),
-        index,
-        transaction: id,
-    }));
+    commit
+        .writes
+        .extend(transaction.result.writes.iter().map(|write| StateWrite {
+            namespace: transaction.proposal.contract.clone(),
+            key: write.key.clone(),
+            value: write.value.clone(),
+            index,
+            transaction: id,
+        }));
     let side = transaction.proposal.side.iter();
     let kept = side.filter(|side| side.organizations.contains(rules.organization));
     commit.side.extend(kept.map(|side| SidePromise {

@@ -47,9 +47,15 @@ impl Overlay {
     }
 
     fn apply(&mut self, transaction: &Transaction, height: Height) {
-        let changes = self.changes.entry(transaction.proposal.contract.clone()).or_default();
+        let changes = self
+            .changes
+            .entry(transaction.proposal.contract.clone())
+            .or_default();
         for write in &transaction.result.writes {
-            let change = Change { height, value: write.value.clone() };
+            let change = Change {
+                height,
+                value: write.value.clone(),
+            };
             changes.insert(write.key.clone(), change);
         }
     }
@@ -66,7 +72,9 @@ pub(super) fn check(
     let mut overlay = Overlay::default();
     let mut verdicts = Vec::new();
     for (index, candidate) in candidates.iter().enumerate() {
-        let Some(transaction) = candidate.open_transaction() else { continue };
+        let Some(transaction) = candidate.open_transaction() else {
+            continue;
+        };
         match conflict(transaction, &versions, &overlay, snapshot)? {
             Some(code) => verdicts.push((index, code)),
             None => overlay.apply(transaction, height(number, index)),
@@ -81,7 +89,10 @@ pub(super) fn check(
 fn height(number: BlockNumber, index: usize) -> Height {
     let transaction =
         u32::try_from(index).expect("a block has at most BLOCK_TRANSACTIONS_MAX envelopes");
-    Height { block: number.0, transaction }
+    Height {
+        block: number.0,
+        transaction,
+    }
 }
 
 fn conflict(
@@ -119,7 +130,10 @@ fn range_results(
     let mut start = range.start.clone();
     loop {
         let page = snapshot.range(namespace, &start, &range.end, RANGE_PAGE)?;
-        let last = page.last().map(|(key, _)| key.clone()).filter(|_| page.len() == RANGE_PAGE);
+        let last = page
+            .last()
+            .map(|(key, _)| key.clone())
+            .filter(|_| page.len() == RANGE_PAGE);
         found.extend(page.into_iter().map(|(key, value)| (key, value.height)));
         match last {
             Some(last) => start = [&last[..], &[0]].concat().into(),
@@ -127,15 +141,18 @@ fn range_results(
         }
     }
     let changes = overlay.changes.get(namespace);
-    for (key, change) in
-        changes.into_iter().flat_map(|c| c.range(range.start.clone()..range.end.clone()))
+    for (key, change) in changes
+        .into_iter()
+        .flat_map(|c| c.range(range.start.clone()..range.end.clone()))
     {
         match change.version() {
             Some(height) => drop(found.insert(key.clone(), height)),
             None => drop(found.remove(key)),
         }
     }
-    Ok(hash::range_results(found.iter().map(|(key, height)| (key.as_ref(), *height))))
+    Ok(hash::range_results(
+        found.iter().map(|(key, height)| (key.as_ref(), *height)),
+    ))
 }
 
 /// The versions, before the block, of every key that an open candidate read.
@@ -143,15 +160,24 @@ struct Versions(HashMap<ContractName, HashMap<Bytes, Height>>);
 
 impl Versions {
     fn read(candidates: &[Candidate], snapshot: &StateSnapshot) -> Result<Self, StoreError> {
-        let open = candidates.iter().filter_map(|candidate| candidate.open_transaction());
+        let open = candidates
+            .iter()
+            .filter_map(|candidate| candidate.open_transaction());
         let keys: BTreeSet<(&ContractName, &Bytes)> = open
-            .flat_map(|t| t.result.reads.iter().map(|(key, _)| (&t.proposal.contract, key)))
+            .flat_map(|t| {
+                t.result
+                    .reads
+                    .iter()
+                    .map(|(key, _)| (&t.proposal.contract, key))
+            })
             .collect();
         let keys: Vec<_> = keys.into_iter().collect();
         let mut versions: HashMap<ContractName, HashMap<Bytes, Height>> = HashMap::new();
         for page in keys.chunks(VERSIONS_PER_READ) {
-            let wanted: Vec<(&ContractName, &[u8])> =
-                page.iter().map(|(namespace, key)| (*namespace, key.as_ref())).collect();
+            let wanted: Vec<(&ContractName, &[u8])> = page
+                .iter()
+                .map(|(namespace, key)| (*namespace, key.as_ref()))
+                .collect();
             for ((namespace, key), found) in page.iter().zip(snapshot.multi_get(&wanted)?) {
                 if let Some(found) = found {
                     let of_namespace = versions.entry((*namespace).clone()).or_default();

@@ -31,7 +31,9 @@ pub(super) fn check_creators(
         .iter()
         .map(|candidate| creator_key(candidate, &known, time_ms).filter(|_| is_asked(candidate)))
         .collect();
-    let envelopes = candidates.iter().map(|candidate| candidate.envelope.as_ref());
+    let envelopes = candidates
+        .iter()
+        .map(|candidate| candidate.envelope.as_ref());
     let messages: Vec<SignedMessage<'_>> = envelopes
         .zip(&asked)
         .filter_map(|(envelope, key)| Some(creator_message(envelope?, key.as_ref()?)))
@@ -49,7 +51,13 @@ pub(super) fn check_creators(
 
 impl Candidate {
     fn is_registration(&self) -> bool {
-        matches!(&self.envelope, Some(Envelope { body: Body::Registration(_), .. }))
+        matches!(
+            &self.envelope,
+            Some(Envelope {
+                body: Body::Registration(_),
+                ..
+            })
+        )
     }
 }
 
@@ -64,7 +72,10 @@ fn creator_key(candidate: &Candidate, known: &Known, time_ms: u64) -> Option<Pub
         return Some(*certificate.public_key());
     }
     let creator = known.get(&candidate.transaction()?.proposal.header.creator)?;
-    creator.check_time(time_ms).ok().map(|()| creator.public_key)
+    creator
+        .check_time(time_ms)
+        .ok()
+        .map(|()| creator.public_key)
 }
 
 fn creator_message<'a>(envelope: &'a Envelope, key: &'a PublicKey) -> SignedMessage<'a> {
@@ -94,14 +105,21 @@ pub(super) fn check_endorsements(
     ledger: &dyn LedgerRead,
 ) -> Result<(), StoreError> {
     let open = candidates.iter().filter_map(|c| c.open_transaction());
-    let wanted: BTreeSet<Fingerprint> =
-        open.flat_map(|t| &t.endorsements).map(|endorsement| endorsement.endorser).collect();
+    let wanted: BTreeSet<Fingerprint> = open
+        .flat_map(|t| &t.endorsements)
+        .map(|endorsement| endorsement.endorser)
+        .collect();
     let mut known = membership.find(ledger, &wanted)?;
     known.retain(|_, endorser| endorser.check_time(time_ms).is_ok());
     let signers = endorsers(candidates, &known);
     for (candidate, signers) in candidates.iter_mut().zip(signers) {
-        let Some(transaction) = candidate.open_transaction() else { continue };
-        let contract = membership.config().contracts.get(&transaction.proposal.contract);
+        let Some(transaction) = candidate.open_transaction() else {
+            continue;
+        };
+        let contract = membership
+            .config()
+            .contracts
+            .get(&transaction.proposal.contract);
         if !contract.is_some_and(|contract| contract.policy.is_satisfied(&signers)) {
             candidate.fail(ValidationCode::EndorsementPolicyFailure);
         }
@@ -114,7 +132,9 @@ fn endorsers(candidates: &[Candidate], known: &Known) -> Vec<Vec<Signer>> {
     let mut messages = Vec::new();
     let mut asked = Vec::new();
     for (index, candidate) in candidates.iter().enumerate() {
-        let Some(transaction) = candidate.open_transaction() else { continue };
+        let Some(transaction) = candidate.open_transaction() else {
+            continue;
+        };
         messages.push(hash::endorsement_message(
             &transaction.proposal_bytes,
             &transaction.result_bytes,
@@ -123,7 +143,12 @@ fn endorsers(candidates: &[Candidate], known: &Known) -> Vec<Vec<Signer>> {
         asked.extend(transaction.endorsements.iter().filter_map(|endorsement| {
             let endorser = known.get(&endorsement.endorser)?;
             let signature = endorsement.signature.as_slice();
-            Some(Asked { candidate: index, endorser, message, signature })
+            Some(Asked {
+                candidate: index,
+                endorser,
+                message,
+                signature,
+            })
         }));
     }
     let signed: Vec<SignedMessage<'_>> = asked
@@ -155,7 +180,10 @@ fn signer(identity: &Identity) -> Signer {
 /// Verifies in parallel; the verdicts are those of one by one, in the order of the messages.
 fn verify(messages: &[SignedMessage<'_>]) -> Vec<bool> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = messages.len().div_ceil(processors).max(SIGNATURES_PER_THREAD_MIN);
+    let share = messages
+        .len()
+        .div_ceil(processors)
+        .max(SIGNATURES_PER_THREAD_MIN);
     if messages.len() <= share {
         return verify_batch(messages);
     }
@@ -165,7 +193,9 @@ fn verify(messages: &[SignedMessage<'_>]) -> Vec<bool> {
             .map(|share| scope.spawn(move || verify_batch(share)))
             .collect();
         let join = |share: std::thread::ScopedJoinHandle<'_, Vec<bool>>| {
-            share.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            share
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         shares.into_iter().flat_map(join).collect()
     })

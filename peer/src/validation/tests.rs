@@ -29,7 +29,10 @@ fn records() -> ContractName {
 }
 
 fn validity(from_ms: u64, to_ms: u64) -> Validity {
-    Validity { not_before_ms: from_ms, not_after_ms: to_ms }
+    Validity {
+        not_before_ms: from_ms,
+        not_after_ms: to_ms,
+    }
 }
 
 fn always() -> Validity {
@@ -68,21 +71,42 @@ impl World {
     ) -> Self {
         let authorities: BTreeMap<_, _> = ["A", "B", "C"]
             .into_iter()
-            .map(|name| (name, CertificateAuthority::create(&org(name), always()).unwrap()))
+            .map(|name| {
+                (
+                    name,
+                    CertificateAuthority::create(&org(name), always()).unwrap(),
+                )
+            })
             .collect();
         let issue = |name: &str, role: &str| {
-            authorities[name].issue(&subject(&format!("{role}0"), role, always())).unwrap()
+            authorities[name]
+                .issue(&subject(&format!("{role}0"), role, always()))
+                .unwrap()
         };
-        let peers: BTreeMap<_, _> =
-            authorities.keys().map(|name| (*name, issue(name, "peer"))).collect();
-        let orderers: Vec<_> = authorities.keys().map(|name| issue(name, "orderer")).collect();
+        let peers: BTreeMap<_, _> = authorities
+            .keys()
+            .map(|name| (*name, issue(name, "peer")))
+            .collect();
+        let orderers: Vec<_> = authorities
+            .keys()
+            .map(|name| issue(name, "orderer"))
+            .collect();
         let client = issue("A", "client");
         let mut config = configuration(&authorities, &peers, &orderers, &client);
         change(&mut config, &peers);
         let genesis = channel_config::genesis(&config, START_MS).unwrap();
         let (membership, ledger) = joined(&genesis);
         let tip = Tip::of(&genesis);
-        Self { authorities, peers, orderers, client, genesis, membership, ledger, tip }
+        Self {
+            authorities,
+            peers,
+            orderers,
+            client,
+            genesis,
+            membership,
+            ledger,
+            tip,
+        }
     }
 
     /// The next block, unsigned.
@@ -104,7 +128,10 @@ impl World {
 
     fn validate(&self, block: &Block) -> BlockCommit {
         let organization = org("A");
-        let rules = Rules { membership: &self.membership, organization: &organization };
+        let rules = Rules {
+            membership: &self.membership,
+            organization: &organization,
+        };
         validate(&rules, block, &self.ledger.snapshot().unwrap()).unwrap()
     }
 
@@ -156,12 +183,20 @@ impl World {
             timestamp_ms: self.tip.header.time_ms,
         };
         let certificate = credentials.certificate.der().clone();
-        let bytes = transaction::registration_payload(&Registration { header, certificate });
+        let bytes = transaction::registration_payload(&Registration {
+            header,
+            certificate,
+        });
         seal(bytes, credentials)
     }
 
     fn version(&self, key: &str) -> Option<Height> {
-        let found = self.ledger.snapshot().unwrap().get(&records(), key.as_bytes()).unwrap();
+        let found = self
+            .ledger
+            .snapshot()
+            .unwrap()
+            .get(&records(), key.as_bytes())
+            .unwrap();
         found.map(|found| found.height)
     }
 
@@ -253,7 +288,10 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     fn read(mut self, key: &str, height: Option<Height>) -> Self {
         let key = Bytes::copy_from_slice(key.as_bytes());
-        self.result.reads.push(pb::Read { key, height: height.map(Into::into) });
+        self.result.reads.push(pb::Read {
+            key,
+            height: height.map(Into::into),
+        });
         self
     }
 
@@ -263,7 +301,11 @@ impl Call<'_> {
             None => pb::write::Change::Delete(true),
         };
         let key = Bytes::copy_from_slice(key.as_bytes());
-        self.result.writes.push(pb::Write { key, change: Some(change) });
+        self.result.writes.push(pb::Write {
+            key,
+            change: Some(change),
+            ..Default::default()
+        });
         self
     }
 
@@ -289,8 +331,7 @@ impl Call<'_> {
     }
 
     fn endorsements(&self) -> Vec<pb::Endorsement> {
-        let message =
-            hash::endorsement_message(&self.proposal(), &self.result.encode_to_vec());
+        let message = hash::endorsement_message(&self.proposal(), &self.result.encode_to_vec());
         let endorse = |endorser: &&Credentials| pb::Endorsement {
             endorser: endorser.fingerprint().to_bytes(),
             signature: Bytes::copy_from_slice(&endorser.sign(domain::ENDORSEMENT, &message)),
@@ -304,7 +345,10 @@ impl Call<'_> {
 
     fn seal_with(&self, endorsements: Vec<pb::Endorsement>) -> Bytes {
         let result = self.result.encode_to_vec().into();
-        seal(transaction::transaction_payload(self.proposal(), result, endorsements), self.creator)
+        seal(
+            transaction::transaction_payload(self.proposal(), result, endorsements),
+            self.creator,
+        )
     }
 }
 
@@ -360,14 +404,20 @@ fn only_side_items_for_the_own_organization_are_promised() {
 fn what_cannot_be_decoded_is_refused() {
     let mut world = World::new();
     let valid = world.call(1).seal();
-    let no_body = pb::Envelope { payload: Bytes::new(), signature: vec![0; 64].into() };
+    let no_body = pb::Envelope {
+        payload: Bytes::new(),
+        signature: vec![0; 64].into(),
+    };
     let verdicts = world.judge(vec![
         Bytes::from_static(&[0xff]),
         no_body.encode_to_vec().into(),
         Bytes::new(),
         valid,
     ]);
-    assert_eq!(verdicts, ["NIL_ENVELOPE", "BAD_PAYLOAD", "BAD_PAYLOAD", "VALID"]);
+    assert_eq!(
+        verdicts,
+        ["NIL_ENVELOPE", "BAD_PAYLOAD", "BAD_PAYLOAD", "VALID"]
+    );
 }
 
 #[test]
@@ -394,8 +444,15 @@ fn outside_the_window_is_expired_either_way_and_takes_its_id() {
     envelopes.push(forged.seal());
     let block = world.block_at(time_ms, envelopes);
     let commit = world.commit(&block);
-    assert_eq!(names(&commit), ["EXPIRED", "VALID", "VALID", "EXPIRED", "EXPIRED"]);
-    let taken: Vec<u32> = commit.transactions.iter().map(|(_, index)| *index).collect();
+    assert_eq!(
+        names(&commit),
+        ["EXPIRED", "VALID", "VALID", "EXPIRED", "EXPIRED"]
+    );
+    let taken: Vec<u32> = commit
+        .transactions
+        .iter()
+        .map(|(_, index)| *index)
+        .collect();
     assert_eq!(taken, [0, 1, 2, 3]);
 }
 
@@ -417,14 +474,18 @@ fn a_payload_altered_after_the_creator_signed_is_refused() {
         let other = world.call(1).write("a", Some("1")).seal();
         pb::Envelope::decode(other).unwrap().payload
     };
-    assert_eq!(world.judge_one(envelope.encode_to_vec().into()), "BAD_CREATOR_SIGNATURE");
+    assert_eq!(
+        world.judge_one(envelope.encode_to_vec().into()),
+        "BAD_CREATOR_SIGNATURE"
+    );
 }
 
 #[test]
 fn an_unknown_creator_is_refused_until_the_block_after_her_registration() {
     let mut world = World::new();
-    let patient =
-        world.authorities["B"].issue(&subject("patient", "patient", always())).unwrap();
+    let patient = world.authorities["B"]
+        .issue(&subject("patient", "patient", always()))
+        .unwrap();
     let call = |world: &World, nonce| {
         let mut call = world.call(nonce);
         call.header.creator = patient.fingerprint();
@@ -446,7 +507,9 @@ fn certificates_outside_their_validity_or_revoked_do_not_count() {
     let mut world = World::new();
     let issue = |from, to| {
         let validity = validity(from, to);
-        world.authorities["A"].issue(&subject("x", "client", validity)).unwrap()
+        world.authorities["A"]
+            .issue(&subject("x", "client", validity))
+            .unwrap()
     };
     let short = issue(START_MS - HOUR_MS, START_MS + 4_000);
     let early = issue(START_MS + 4_000, START_MS + HOUR_MS);
@@ -455,7 +518,11 @@ fn certificates_outside_their_validity_or_revoked_do_not_count() {
     let call = |world: &World, nonce| {
         let mut call = world.call(nonce);
         call.header.creator = short.fingerprint();
-        Call { creator: &short, ..call.clone() }.seal()
+        Call {
+            creator: &short,
+            ..call.clone()
+        }
+        .seal()
     };
     let within = call(&world, 3);
     assert_eq!(world.judge_one(within), "VALID");
@@ -473,11 +540,19 @@ fn revoked_certificates_neither_endorse_nor_create_nor_register() {
     let endorsed = world.call(1).seal();
     let mut created = world.call(2);
     created.header.creator = world.peers["B"].fingerprint();
-    let created = Call { creator: &world.peers["B"], ..created.clone() }.seal();
+    let created = Call {
+        creator: &world.peers["B"],
+        ..created.clone()
+    }
+    .seal();
     let registered = world.registration(&world.peers["B"], 3);
     assert_eq!(
         world.judge(vec![endorsed, created, registered]),
-        ["ENDORSEMENT_POLICY_FAILURE", "BAD_CREATOR_SIGNATURE", "INVALID_REGISTRATION"]
+        [
+            "ENDORSEMENT_POLICY_FAILURE",
+            "BAD_CREATOR_SIGNATURE",
+            "INVALID_REGISTRATION"
+        ]
     );
 }
 
@@ -501,7 +576,10 @@ fn registrations_of_strangers_are_refused() {
             creator: hash::fingerprint(&certificate),
             ..world.call(4).header.clone()
         };
-        let registration = Registration { header, certificate };
+        let registration = Registration {
+            header,
+            certificate,
+        };
         seal(transaction::registration_payload(&registration), &outsider)
     };
     let envelopes = vec![
@@ -572,7 +650,10 @@ fn undefined_contracts_and_other_packages_are_refused() {
     let mut package = world.call(2);
     package.result.package_hash = Bytes::from_static(&[8; 32]);
     let envelopes = vec![undefined.seal(), package.seal()];
-    assert_eq!(world.judge(envelopes), ["INVALID_CHAINCODE", "EXPIRED_CHAINCODE"]);
+    assert_eq!(
+        world.judge(envelopes),
+        ["INVALID_CHAINCODE", "EXPIRED_CHAINCODE"]
+    );
 }
 
 #[test]
@@ -594,7 +675,11 @@ fn endorsements_that_do_not_satisfy_the_policy_are_refused() {
     let envelopes = cases
         .iter()
         .map(|(nonce, endorsers, _)| {
-            Call { endorsers: endorsers.clone(), ..world.call(*nonce) }.seal()
+            Call {
+                endorsers: endorsers.clone(),
+                ..world.call(*nonce)
+            }
+            .seal()
         })
         .collect();
     assert_eq!(world.judge(envelopes), expect);
@@ -604,26 +689,47 @@ fn endorsements_that_do_not_satisfy_the_policy_are_refused() {
 fn one_endorser_counts_once_even_under_two_certificates() {
     let mut world = World::new();
     let twin_certificate = world.authorities["B"]
-        .issue_for(world.peers["B"].certificate.public_key(), &subject("twin", "peer", always()))
+        .issue_for(
+            world.peers["B"].certificate.public_key(),
+            &subject("twin", "peer", always()),
+        )
         .unwrap();
     let twin = {
         let pem = world.peers["B"].key.to_pem();
         let key = stela_identity::SigningKey::from_pem(&pem).unwrap();
-        Credentials { certificate: twin_certificate, key }
+        Credentials {
+            certificate: twin_certificate,
+            key,
+        }
     };
-    let second = world.authorities["B"].issue(&subject("second", "peer", always())).unwrap();
+    let second = world.authorities["B"]
+        .issue(&subject("second", "peer", always()))
+        .unwrap();
     let registrations = vec![world.registration(&twin, 1), world.registration(&second, 2)];
     assert_eq!(world.judge(registrations), ["VALID", "VALID"]);
     let by = |endorsers: Vec<&Credentials>, nonce| {
         let contract = ContractName::new("twice").unwrap();
         let call = world.call(nonce);
-        Call { endorsers, contract, ..call }.seal()
+        Call {
+            endorsers,
+            contract,
+            ..call
+        }
+        .seal()
     };
     let b = &world.peers["B"];
-    let envelopes = vec![by(vec![b, b], 3), by(vec![b, &twin], 4), by(vec![b, &second], 5)];
+    let envelopes = vec![
+        by(vec![b, b], 3),
+        by(vec![b, &twin], 4),
+        by(vec![b, &second], 5),
+    ];
     assert_eq!(
         world.judge(envelopes),
-        ["ENDORSEMENT_POLICY_FAILURE", "ENDORSEMENT_POLICY_FAILURE", "VALID"]
+        [
+            "ENDORSEMENT_POLICY_FAILURE",
+            "ENDORSEMENT_POLICY_FAILURE",
+            "VALID"
+        ]
     );
 }
 
@@ -631,7 +737,10 @@ fn one_endorser_counts_once_even_under_two_certificates() {
 fn endorsements_of_something_else_do_not_count() {
     let mut world = World::new();
     let call = world.call(1).write("a", Some("1"));
-    let altered = call.clone().write("b", Some("2")).seal_with(call.endorsements());
+    let altered = call
+        .clone()
+        .write("b", Some("2"))
+        .seal_with(call.endorsements());
     let mut other = world.call(2).write("a", Some("1"));
     let of_other_proposal = other.seal_with(call.endorsements());
     other.header.nonce = Nonce([3; 24]);
@@ -651,7 +760,11 @@ fn a_key_that_was_changed_since_it_was_read_is_a_conflict() {
     let first = world.call(1).write("a", Some("1")).seal();
     world.judge_one(first);
     let read = |world: &World, nonce, height| {
-        world.call(nonce).read("a", height).write("a", Some("x")).seal()
+        world
+            .call(nonce)
+            .read("a", height)
+            .write("a", Some("x"))
+            .seal()
     };
     let stale = [read(&world, 2, None), read(&world, 3, Some(at(0, 0)))];
     let current = read(&world, 4, Some(at(1, 0)));
@@ -659,7 +772,12 @@ fn a_key_that_was_changed_since_it_was_read_is_a_conflict() {
     let [none, old] = stale;
     assert_eq!(
         world.judge(vec![none, old, current, late]),
-        ["MVCC_READ_CONFLICT", "MVCC_READ_CONFLICT", "VALID", "MVCC_READ_CONFLICT"]
+        [
+            "MVCC_READ_CONFLICT",
+            "MVCC_READ_CONFLICT",
+            "VALID",
+            "MVCC_READ_CONFLICT"
+        ]
     );
     assert_eq!(world.version("a"), Some(at(2, 2)));
 }
@@ -673,21 +791,35 @@ fn a_block_sees_its_own_earlier_valid_writes_and_deletions() {
     invalid.endorsers.clear();
     let envelopes = vec![
         invalid.seal(),
-        world.call(3).read("a", Some(at(1, 0))).write("a", None).seal(),
+        world
+            .call(3)
+            .read("a", Some(at(1, 0)))
+            .write("a", None)
+            .seal(),
         world.call(4).read("a", Some(at(1, 0))).seal(),
         world.call(5).read("a", None).write("a", Some("2")).seal(),
         world.call(6).read("a", Some(at(2, 3))).seal(),
     ];
     assert_eq!(
         world.judge(envelopes),
-        ["ENDORSEMENT_POLICY_FAILURE", "VALID", "MVCC_READ_CONFLICT", "VALID", "VALID"]
+        [
+            "ENDORSEMENT_POLICY_FAILURE",
+            "VALID",
+            "MVCC_READ_CONFLICT",
+            "VALID",
+            "VALID"
+        ]
     );
 }
 
 #[test]
 fn a_range_with_other_keys_or_versions_is_a_phantom() {
     let mut world = World::new();
-    let call = world.call(1).write("a", Some("1")).write("b", Some("1")).write("d", Some("1"));
+    let call = world
+        .call(1)
+        .write("a", Some("1"))
+        .write("b", Some("1"))
+        .write("d", Some("1"));
     let envelope = call.seal();
     world.judge_one(envelope);
     let old = [("a", at(1, 0)), ("b", at(1, 0))];
@@ -696,10 +828,16 @@ fn a_range_with_other_keys_or_versions_is_a_phantom() {
         world.call(3).range("a", "e", &old).seal(),
         world.call(4).write("b", None).write("c", Some("2")).seal(),
         world.call(5).range("a", "d", &old).seal(),
-        world.call(6).range("a", "d", &[("a", at(1, 0)), ("c", at(2, 2))]).seal(),
+        world
+            .call(6)
+            .range("a", "d", &[("a", at(1, 0)), ("c", at(2, 2))])
+            .seal(),
         world.call(7).range("d", "e", &[("d", at(1, 0))]).seal(),
         world.call(8).write("c", Some("3")).seal(),
-        world.call(9).range("a", "d", &[("a", at(1, 0)), ("c", at(2, 2))]).seal(),
+        world
+            .call(9)
+            .range("a", "d", &[("a", at(1, 0)), ("c", at(2, 2))])
+            .seal(),
     ];
     assert_eq!(
         world.judge(envelopes),
@@ -719,14 +857,24 @@ fn a_range_with_other_keys_or_versions_is_a_phantom() {
 #[test]
 fn a_range_longer_than_a_page_is_read_whole() {
     let mut world = World::new();
-    let keys: Vec<String> = (0..crate::limits::RANGE_PAGE * 2 + 3).map(|n| format!("k{n:04}")).collect();
-    let call = keys.iter().fold(world.call(1), |call, key| call.write(key, Some("1")));
+    let keys: Vec<String> = (0..crate::limits::RANGE_PAGE * 2 + 3)
+        .map(|n| format!("k{n:04}"))
+        .collect();
+    let call = keys
+        .iter()
+        .fold(world.call(1), |call, key| call.write(key, Some("1")));
     let envelope = call.seal();
     assert_eq!(world.judge_one(envelope), "VALID");
     let found: Vec<(&str, Height)> = keys.iter().map(|key| (key.as_str(), at(1, 0))).collect();
     let whole = world.call(2).range("k", "l", &found).seal();
-    let short = world.call(3).range("k", "l", &found[..found.len() - 1]).seal();
-    assert_eq!(world.judge(vec![whole, short]), ["VALID", "PHANTOM_READ_CONFLICT"]);
+    let short = world
+        .call(3)
+        .range("k", "l", &found[..found.len() - 1])
+        .seal();
+    assert_eq!(
+        world.judge(vec![whole, short]),
+        ["VALID", "PHANTOM_READ_CONFLICT"]
+    );
 }
 
 // ------------------------------------------------------------------------------------ block headers
@@ -736,7 +884,10 @@ fn a_block_needs_a_quorum_of_distinct_orderers() {
     let world = World::new();
     let block = world.block(vec![world.call(1).seal()]);
     let check = |signatures: Vec<pb::HeaderSignature>| {
-        let message = pb::Block { signatures, ..block.to_pb() };
+        let message = pb::Block {
+            signatures,
+            ..block.to_pb()
+        };
         check_block(&world.membership, &world.tip, message).map(|block| block.signatures)
     };
     let signed = |orderer: usize, number: u64| world.signature(&block, orderer, number);
@@ -744,14 +895,29 @@ fn a_block_needs_a_quorum_of_distinct_orderers() {
     let stranger = {
         let signature = world.client.sign(domain::HEADER, block.hash.as_bytes());
         let signature = Bytes::copy_from_slice(&signature);
-        move |orderer| pb::HeaderSignature { orderer, signature: signature.clone() }
+        move |orderer| pb::HeaderSignature {
+            orderer,
+            signature: signature.clone(),
+        }
     };
     let other_domain = {
         let signature = world.orderers[1].sign(domain::ENVELOPE, block.hash.as_bytes());
-        pb::HeaderSignature { orderer: 2, signature: Bytes::copy_from_slice(&signature) }
+        pb::HeaderSignature {
+            orderer: 2,
+            signature: Bytes::copy_from_slice(&signature),
+        }
     };
-    assert_eq!(check(vec![two.clone(), one.clone()]), Ok(vec![one.clone(), two.clone()]));
-    let with_noise = vec![stranger(9), three.clone(), stranger(2), one.clone(), one.clone()];
+    assert_eq!(
+        check(vec![two.clone(), one.clone()]),
+        Ok(vec![one.clone(), two.clone()])
+    );
+    let with_noise = vec![
+        stranger(9),
+        three.clone(),
+        stranger(2),
+        one.clone(),
+        one.clone(),
+    ];
     assert_eq!(check(with_noise), Ok(vec![one.clone(), three]));
     let number = BlockNumber(1);
     for (too_few, valid) in [
@@ -763,7 +929,11 @@ fn a_block_needs_a_quorum_of_distinct_orderers() {
         (vec![one, other_domain], 1),
         (vec![stranger(1), stranger(2), stranger(3)], 0),
     ] {
-        let refused = BlockRefused::TooFewSignatures { number, valid, quorum: 2 };
+        let refused = BlockRefused::TooFewSignatures {
+            number,
+            valid,
+            quorum: 2,
+        };
         assert_eq!(check(too_few), Err(refused));
     }
 }
@@ -774,7 +944,10 @@ fn a_block_has_to_follow_the_one_before_it() {
     let first = world.block(vec![world.call(1).seal()]);
     let sign = |world: &World, block: &Block| {
         let signatures = vec![world.signature(block, 0, 1), world.signature(block, 1, 2)];
-        pb::Block { signatures, ..block.to_pb() }
+        pb::Block {
+            signatures,
+            ..block.to_pb()
+        }
     };
     let second_at_the_same_height = world.block(vec![world.call(2).seal()]);
     let early = world.block_at(START_MS - 1, vec![]);
@@ -807,15 +980,22 @@ fn a_revoked_or_expired_orderer_does_not_count() {
     });
     assert!(world.membership.msp().is_revoked(&revoked.unwrap()));
     let check = |block: &Block, orderers: [usize; 2]| {
-        let signatures =
-            orderers.iter().map(|index| world.signature(block, *index, *index as u64 + 1));
-        let message = pb::Block { signatures: signatures.collect(), ..block.to_pb() };
+        let signatures = orderers
+            .iter()
+            .map(|index| world.signature(block, *index, *index as u64 + 1));
+        let message = pb::Block {
+            signatures: signatures.collect(),
+            ..block.to_pb()
+        };
         check_block(&world.membership, &world.tip, message).is_ok()
     };
     let block = world.block(vec![]);
     assert!(check(&block, [1, 2]));
     assert!(!check(&block, [0, 1]));
-    assert!(!check(&world.block_at(START_MS + 2000 * HOUR_MS, vec![]), [1, 2]));
+    assert!(!check(
+        &world.block_at(START_MS + 2000 * HOUR_MS, vec![]),
+        [1, 2]
+    ));
 }
 
 // ------------------------------------------------------------------------------------- properties
@@ -834,7 +1014,12 @@ fn random() -> impl Strategy<Value = Random> {
     let some = || prop::collection::btree_map(0u8..4, any::<bool>(), 0..3);
     let range = prop::option::of((0u8..4, 1u8..5).prop_filter("a range", |(a, b)| a < b));
     (some(), some(), range, prop::bool::weighted(0.9)).prop_map(
-        |(reads, writes, range, endorsed)| Random { reads, writes, range, endorsed },
+        |(reads, writes, range, endorsed)| Random {
+            reads,
+            writes,
+            range,
+            endorsed,
+        },
     )
 }
 
@@ -849,10 +1034,14 @@ fn envelope_of(world: &World, nonce: u8, random: &Random, before: &BTreeMap<u8, 
         call = call.write(&name(*key), keep.then_some("v"));
     }
     if let Some((start, end)) = random.range {
-        let names: Vec<(String, Height)> =
-            before.range(start..end).map(|(key, height)| (name(*key), *height)).collect();
-        let found: Vec<(&str, Height)> =
-            names.iter().map(|(key, height)| (key.as_str(), *height)).collect();
+        let names: Vec<(String, Height)> = before
+            .range(start..end)
+            .map(|(key, height)| (name(*key), *height))
+            .collect();
+        let found: Vec<(&str, Height)> = names
+            .iter()
+            .map(|(key, height)| (key.as_str(), *height))
+            .collect();
         call = call.range(&name(start), &name(end), &found);
     }
     if !random.endorsed {
@@ -871,7 +1060,11 @@ fn plain_verdict(
     if !random.endorsed {
         return "ENDORSEMENT_POLICY_FAILURE";
     }
-    if random.reads.iter().any(|(key, honest)| !honest || before.get(key) != now.get(key)) {
+    if random
+        .reads
+        .iter()
+        .any(|(key, honest)| !honest || before.get(key) != now.get(key))
+    {
         return "MVCC_READ_CONFLICT";
     }
     let range = random.range;
@@ -947,7 +1140,9 @@ proptest! {
 #[test]
 fn a_fingerprint_in_the_registry_without_an_acceptable_certificate_identifies_nobody() {
     let world = World::with(|config, _| {
-        config.certificates.push(Bytes::from_static(b"no certificate"));
+        config
+            .certificates
+            .push(Bytes::from_static(b"no certificate"));
     });
     let junk: Fingerprint = hash::fingerprint(b"no certificate");
     assert!(world.ledger.certificate(&junk).unwrap().is_some());

@@ -1,5 +1,9 @@
 //! Peers of several organizations on loopback, with everything that they need around them.
-#![allow(dead_code, unreachable_pub, reason = "support of the test files beside it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "support of the test files beside it"
+)]
 
 pub mod contract;
 pub mod orderer;
@@ -55,7 +59,10 @@ pub fn now_ms() -> u64 {
 
 pub fn validity() -> Validity {
     let now_ms = now_ms();
-    Validity { not_before_ms: now_ms - 3_600_000, not_after_ms: now_ms + 86_400_000 }
+    Validity {
+        not_before_ms: now_ms - 3_600_000,
+        not_after_ms: now_ms + 86_400_000,
+    }
 }
 
 pub fn nonce() -> Nonce {
@@ -74,18 +81,29 @@ impl Organization {
         let id = org(name);
         let authority = CertificateAuthority::create(&id, validity()).unwrap();
         let tls_authority = TlsAuthority::create(&id, validity()).unwrap();
-        Self { id, authority, tls_authority }
+        Self {
+            id,
+            authority,
+            tls_authority,
+        }
     }
 
     pub fn issue(&self, name: &str, role: &str) -> Credentials {
         let attributes = BTreeMap::new();
         let (common_name, role) = (name.to_owned(), role.to_owned());
-        let subject = Subject { common_name, role, attributes, validity: validity() };
+        let subject = Subject {
+            common_name,
+            role,
+            attributes,
+            validity: validity(),
+        };
         self.authority.issue(&subject).unwrap()
     }
 
     pub fn tls_identity(&self, name: &str) -> tls::TlsIdentity {
-        self.tls_authority.issue(name, &["127.0.0.1".to_owned()], validity()).unwrap()
+        self.tls_authority
+            .issue(name, &["127.0.0.1".to_owned()], validity())
+            .unwrap()
     }
 }
 
@@ -105,12 +123,21 @@ impl Home {
         let path = folder.path();
         let credentials = organization.issue(name, "peer");
         credentials.save(&path.join("identity")).unwrap();
-        organization.tls_identity(name).save(&path.join("tls")).unwrap();
+        organization
+            .tls_identity(name)
+            .save(&path.join("tls"))
+            .unwrap();
         organization.authority.save(&path.join("ca")).unwrap();
         organization.tls_authority.save(&path.join("ca")).unwrap();
         let (organization, name) = (organization.id.clone(), name.to_owned());
         let (credentials, ahead_ms) = (Arc::new(credentials), Arc::default());
-        Self { folder, organization, name, credentials, ahead_ms }
+        Self {
+            folder,
+            organization,
+            name,
+            credentials,
+            ahead_ms,
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -138,7 +165,9 @@ impl Home {
         let ahead_ms = self.ahead_ms.clone();
         let clock = Clock::new(move || now_ms() + ahead_ms.load(Ordering::Relaxed));
         let surroundings = Surroundings { clock, compiler };
-        Peer::start(self.config(listen), surroundings).await.unwrap()
+        Peer::start(self.config(listen), surroundings)
+            .await
+            .unwrap()
     }
 }
 
@@ -168,12 +197,20 @@ pub struct Wish {
 
 impl Wish {
     pub fn one() -> Self {
-        Self { organizations: vec!["A"], policy: "'A.peer'", orderers: vec![vec![1]] }
+        Self {
+            organizations: vec!["A"],
+            policy: "'A.peer'",
+            orderers: vec![vec![1]],
+        }
     }
 
     pub fn two() -> Self {
         let policy = "AND('A.peer', 'B.peer')";
-        Self { organizations: vec!["A", "B"], policy, orderers: vec![vec![1]] }
+        Self {
+            organizations: vec!["A", "B"],
+            policy,
+            orderers: vec![vec![1]],
+        }
     }
 }
 
@@ -189,10 +226,15 @@ impl Network {
 
     /// Starts peers and orderers; no peer has joined yet.
     pub async fn prepare(wish: Wish) -> Self {
-        let organizations: BTreeMap<_, _> =
-            wish.organizations.iter().map(|name| (*name, Organization::new(name))).collect();
-        let homes: BTreeMap<_, _> =
-            organizations.iter().map(|(name, o)| (*name, Home::new(o, "peer0"))).collect();
+        let organizations: BTreeMap<_, _> = wish
+            .organizations
+            .iter()
+            .map(|name| (*name, Organization::new(name)))
+            .collect();
+        let homes: BTreeMap<_, _> = organizations
+            .iter()
+            .map(|(name, o)| (*name, Home::new(o, "peer0")))
+            .collect();
         let (mut peers, mut addresses) = (BTreeMap::new(), BTreeMap::new());
         for (name, home) in &homes {
             let peer = home.start("127.0.0.1:0".parse().unwrap()).await;
@@ -210,7 +252,10 @@ impl Network {
         let config = pb::ChannelConfig {
             version: FORMAT_VERSION,
             channel: channel().to_string(),
-            organizations: organizations.values().map(|o| in_config(o, &addresses)).collect(),
+            organizations: organizations
+                .values()
+                .map(|o| in_config(o, &addresses))
+                .collect(),
             orderers: orderers
                 .iter()
                 .map(|(id, listener, credentials, tls)| pb::Orderer {
@@ -257,19 +302,30 @@ impl Network {
         orderers: Vec<(u64, TcpListener, Arc<Credentials>, tls::TlsIdentity)>,
         signers: Vec<Vec<u64>>,
     ) {
-        let all: Signers = orderers.iter().map(|(id, _, c, _)| (*id, c.clone())).collect();
+        let all: Signers = orderers
+            .iter()
+            .map(|(id, _, c, _)| (*id, c.clone()))
+            .collect();
         for ((_, listener, _, tls), signers) in orderers.into_iter().zip(signers) {
             let settings = TlsSettings::new(tls, &self.tls_roots()).unwrap();
-            let signers = all.iter().filter(|(id, _)| signers.contains(id)).cloned().collect();
+            let signers = all
+                .iter()
+                .filter(|(id, _)| signers.contains(id))
+                .cloned()
+                .collect();
             let stop = self.stop_orderers.clone();
             orderer::serve(listener, settings, self.chain.clone(), signers, stop);
         }
     }
 
     fn tls_roots(&self) -> TlsRoots {
-        self.organizations.values().fold(TlsRoots::new(), |roots, organization| {
-            roots.add(&organization.id, organization.tls_authority.root_der()).unwrap()
-        })
+        self.organizations
+            .values()
+            .fold(TlsRoots::new(), |roots, organization| {
+                roots
+                    .add(&organization.id, organization.tls_authority.root_der())
+                    .unwrap()
+            })
     }
 
     /// Joins, installs, and waits until the peer has registered itself.
@@ -302,7 +358,10 @@ impl Network {
         let settings = TlsSettings::new(identity, &self.tls_roots()).unwrap();
         let address = self.addresses[at].to_string();
         let channel = tls::connect(&settings, &address, Expected::of(&org(at))).unwrap();
-        Client { credentials, channel }
+        Client {
+            credentials,
+            channel,
+        }
     }
 
     /// A client whom the channel knows at every peer.
@@ -310,7 +369,9 @@ impl Network {
         let client = self.client(name, role);
         client.register().await;
         for at in self.peers.keys() {
-            self.client_of(name, at, client.credentials.clone()).until_known().await;
+            self.client_of(name, at, client.credentials.clone())
+                .until_known()
+                .await;
         }
         client
     }
@@ -390,7 +451,11 @@ impl Client {
     }
 
     pub fn request_header(&self, method: &str) -> pb::RequestHeader {
-        RequestHeader { header: self.header(), method: method.to_owned() }.to_pb()
+        RequestHeader {
+            header: self.header(),
+            method: method.to_owned(),
+        }
+        .to_pb()
     }
 
     pub fn sign(&self, domain: &[u8], message: &impl Message) -> pb::SignedBytes {
@@ -402,12 +467,19 @@ impl Client {
     pub fn sign_admin(&self, message: &impl Message) -> pb::AdminRequest {
         let pb::SignedBytes { payload, signature } = self.sign(domain::ADMIN, message);
         let certificate = self.credentials.certificate.der().clone();
-        pb::AdminRequest { payload, signature, certificate }
+        pb::AdminRequest {
+            payload,
+            signature,
+            certificate,
+        }
     }
 
     pub async fn join(&self, genesis: &Bytes) -> Answer<()> {
         let header = Some(self.request_header("Join"));
-        let request = pb::JoinRequest { header, genesis: genesis.clone() };
+        let request = pb::JoinRequest {
+            header,
+            genesis: genesis.clone(),
+        };
         answer(self.admin().join(self.sign_admin(&request)).await).map(drop)
     }
 
@@ -418,13 +490,21 @@ impl Client {
     }
 
     pub async fn status(&self) -> Answer<pb::StatusResponse> {
-        let request = pb::StatusRequest { header: Some(self.request_header("Status")) };
+        let request = pb::StatusRequest {
+            header: Some(self.request_header("Status")),
+        };
         answer(self.admin().status(self.sign_admin(&request)).await)
     }
 
     pub async fn info(&self) -> Answer<pb::ChannelInfoResponse> {
-        let request = pb::ChannelInfoRequest { header: Some(self.request_header("ChannelInfo")) };
-        answer(self.gateway().channel_info(self.sign(domain::REQUEST, &request)).await)
+        let request = pb::ChannelInfoRequest {
+            header: Some(self.request_header("ChannelInfo")),
+        };
+        answer(
+            self.gateway()
+                .channel_info(self.sign(domain::REQUEST, &request))
+                .await,
+        )
     }
 
     /// Waits until the peer knows this certificate.
@@ -444,7 +524,10 @@ impl Client {
     pub async fn register(&self) {
         let header = self.header();
         let certificate = self.credentials.certificate.der().clone();
-        let bytes = transaction::registration_payload(&Registration { header, certificate });
+        let bytes = transaction::registration_payload(&Registration {
+            header,
+            certificate,
+        });
         self.submit(self.seal(bytes)).await.unwrap();
         self.until_known().await;
     }
@@ -459,7 +542,10 @@ impl Client {
             header: self.header(),
             contract: ContractName::new("notes").unwrap(),
             function: function.to_owned(),
-            arguments: arguments.iter().map(|a| Bytes::copy_from_slice(a)).collect(),
+            arguments: arguments
+                .iter()
+                .map(|a| Bytes::copy_from_slice(a))
+                .collect(),
             side: Vec::new(),
         }
     }
@@ -467,7 +553,10 @@ impl Client {
     pub fn sign_proposal(&self, proposal: &Proposal) -> pb::SignedBytes {
         let payload = proposal.encode();
         let signature = self.credentials.sign(domain::PROPOSAL, &payload);
-        pb::SignedBytes { payload, signature: Bytes::copy_from_slice(&signature) }
+        pb::SignedBytes {
+            payload,
+            signature: Bytes::copy_from_slice(&signature),
+        }
     }
 
     pub async fn evaluate(&self, function: &str) -> Answer<pb::EvaluateResponse> {
@@ -481,16 +570,30 @@ impl Client {
         side: Vec<pb::SideItem>,
     ) -> Answer<pb::EndorseResponse> {
         let proposal = Some(self.sign_proposal(proposal));
-        answer(self.gateway().endorse(pb::EndorseRequest { proposal, side }).await)
+        answer(
+            self.gateway()
+                .endorse(pb::EndorseRequest { proposal, side })
+                .await,
+        )
     }
 
     pub fn envelope(&self, proposal: &Proposal, endorsed: pb::EndorseResponse) -> Bytes {
-        let pb::EndorseResponse { result, endorsements } = endorsed;
-        self.seal(transaction::transaction_payload(proposal.encode(), result, endorsements))
+        let pb::EndorseResponse {
+            result,
+            endorsements,
+        } = endorsed;
+        self.seal(transaction::transaction_payload(
+            proposal.encode(),
+            result,
+            endorsements,
+        ))
     }
 
     pub async fn submit(&self, envelope: Bytes) -> Answer<()> {
-        let request = pb::SubmitRequest { channel: channel().to_string(), envelope };
+        let request = pb::SubmitRequest {
+            channel: channel().to_string(),
+            envelope,
+        };
         answer(self.gateway().submit(request).await).map(drop)
     }
 
@@ -504,14 +607,23 @@ impl Client {
             transaction_id: id.to_bytes(),
             wait_ms,
         };
-        answer(self.gateway().commit_status(self.sign(domain::REQUEST, &request)).await)
+        answer(
+            self.gateway()
+                .commit_status(self.sign(domain::REQUEST, &request))
+                .await,
+        )
     }
 
     /// Endorses, submits and waits for the verdict.
     pub async fn transact(&self, proposal: &Proposal, side: Vec<pb::SideItem>) -> ValidationCode {
         let endorsed = self.endorse(proposal, side).await.unwrap();
-        self.submit(self.envelope(proposal, endorsed)).await.unwrap();
-        let status = self.commit_status(&proposal.header.id(), 60_000).await.unwrap();
+        self.submit(self.envelope(proposal, endorsed))
+            .await
+            .unwrap();
+        let status = self
+            .commit_status(&proposal.header.id(), 60_000)
+            .await
+            .unwrap();
         status.code.try_into().unwrap()
     }
 
@@ -520,7 +632,10 @@ impl Client {
             header: Some(self.request_header("Side")),
             commitments: commitments.to_vec(),
         };
-        let found = self.gateway().side(self.sign(domain::REQUEST, &request)).await;
+        let found = self
+            .gateway()
+            .side(self.sign(domain::REQUEST, &request))
+            .await;
         answer(found).map(|response| response.items)
     }
 }
@@ -534,7 +649,13 @@ pub fn side_item(payload: &[u8], organizations: &[&str]) -> (SideCommitment, pb:
     };
     let organizations = organizations.iter().map(|name| org(name)).collect();
     let commitment = hash::side_commitment(&item.salt, &item.payload);
-    (SideCommitment { commitment, organizations }, item)
+    (
+        SideCommitment {
+            commitment,
+            organizations,
+        },
+        item,
+    )
 }
 
 /// Waits for a condition, but not for ever.

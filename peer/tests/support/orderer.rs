@@ -33,16 +33,22 @@ impl Chain {
     pub fn new(genesis: Block) -> Self {
         let inner = Arc::new(Mutex::new(vec![genesis]));
         let (height, held) = (watch::Sender::new(1), watch::Sender::default());
-        Self { inner, height: Arc::new(height), held: Arc::new(held) }
+        Self {
+            inner,
+            height: Arc::new(height),
+            held: Arc::new(held),
+        }
     }
 
     /// Gives an organization's peers no more blocks until it is released.
     pub fn hold(&self, organization: &OrgId) {
-        self.held.send_modify(|held| drop(held.insert(organization.clone())));
+        self.held
+            .send_modify(|held| held.extend([organization.clone()]));
     }
 
     pub fn release(&self, organization: &OrgId) {
-        self.held.send_modify(|held| drop(held.remove(organization)));
+        self.held
+            .send_modify(|held| held.retain(|other| other != organization));
     }
 
     pub fn append(&self, envelope: Bytes) {
@@ -88,7 +94,11 @@ pub fn serve(
     signers: Signers,
     stop: CancellationToken,
 ) {
-    let orderer = Orderer { chain, signers, stop: stop.clone() };
+    let orderer = Orderer {
+        chain,
+        signers,
+        stop: stop.clone(),
+    };
     let incoming = TlsIncoming::new(listener, settings).unwrap();
     let deliver = DeliverServer::new(orderer.clone()).max_encoding_message_size(MESSAGE_BYTES_MAX);
     let server = tls::server()
@@ -108,7 +118,10 @@ impl Orderer {
             ),
         };
         let signatures = self.signers.iter().map(sign).collect();
-        pb::Block { signatures, ..block.to_pb() }
+        pb::Block {
+            signatures,
+            ..block.to_pb()
+        }
     }
 }
 
@@ -131,7 +144,12 @@ impl Deliver for Orderer {
         &self,
         request: Request<pb::DeliverRequest>,
     ) -> Result<Response<Self::DeliverStream>, Status> {
-        let asking = request.extensions().get::<PeerTls>().unwrap().organization.clone();
+        let asking = request
+            .extensions()
+            .get::<PeerTls>()
+            .unwrap()
+            .organization
+            .clone();
         let start = request.into_inner().start as usize;
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
         let orderer = self.clone();

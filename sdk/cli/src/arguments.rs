@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use stela_protocol::OrgId;
 use stela_consent::{Category, Confidentiality, Id, Organization, Purpose, Role, SensitivityLabel};
+use stela_protocol::OrgId;
 
 use crate::failure::EXIT_CODES;
 
@@ -17,7 +17,13 @@ use crate::failure::EXIT_CODES;
 #[command(name = "stela", version, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     /// The user's profile folder.
-    #[arg(long, global = true, env = "STELA_PROFILE", default_value = ".", value_name = "FOLDER")]
+    #[arg(
+        long,
+        global = true,
+        env = "STELA_PROFILE",
+        default_value = ".",
+        value_name = "FOLDER"
+    )]
     pub(crate) profile: PathBuf,
     /// Print JSON.
     #[arg(long, global = true)]
@@ -183,6 +189,9 @@ pub(crate) enum Record {
         /// Where the document goes.
         #[arg(long)]
         out: PathBuf,
+        /// Replace the file if it exists.
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -328,4 +337,15 @@ pub(crate) enum Admin {
         #[command(flatten)]
         node: NodeAddress,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_contradict_one_another_nowhere() {
+        Arguments::command().debug_assert();
+    }
 }

@@ -4,9 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use stela_client::TransactError;
-use stela_records::care::{
-    ConsentError, LedgerError, ReadError, ShareError, SubmitError,
-};
+use stela_records::care::{ConsentError, LedgerError, ReadError, ShareError, SubmitError};
 
 use crate::output::Output;
 

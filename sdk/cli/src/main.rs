@@ -23,7 +23,10 @@ async fn main() -> ExitCode {
     let level = if arguments.verbose { "info" } else { "error" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("STELA_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let output = Output::new(arguments.json);
     let outcome = tokio::select! {
         outcome = commands::run(arguments, &output) => outcome,

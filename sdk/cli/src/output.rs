@@ -21,8 +21,11 @@ impl Output {
         value: &T,
         text: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
-        let printed =
-            if self.json { serde_json::to_string_pretty(value)? } else { text(value) };
+        let printed = if self.json {
+            serde_json::to_string_pretty(value)?
+        } else {
+            text(value)
+        };
         print(&printed)
     }
 
@@ -32,7 +35,11 @@ impl Output {
         value: &T,
         text: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
-        print(&if self.json { serde_json::to_string(value)? } else { text(value) })
+        print(&if self.json {
+            serde_json::to_string(value)?
+        } else {
+            text(value)
+        })
     }
 
     /// Prints a failure for programs; people read standard error.
@@ -45,7 +52,11 @@ impl Output {
     /// A spinner that says what is going on, on a terminal only; it goes away when dropped.
     pub(crate) fn progress(&self, what: &str) -> Progress {
         let visible = !self.json && std::io::stderr().is_terminal();
-        let bar = if visible { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        let bar = if visible {
+            ProgressBar::new_spinner()
+        } else {
+            ProgressBar::hidden()
+        };
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
             bar.set_style(style);
         }
@@ -82,8 +93,11 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
         }
     }
     let line = |cells: Vec<&str>| {
-        let padded: Vec<String> =
-            cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         padded.join("  ").trim_end().to_owned() + "\n"
     };
     let mut text = line(heading.to_vec());

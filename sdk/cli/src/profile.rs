@@ -56,7 +56,10 @@ impl Profile {
     pub(crate) fn load(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join("profile.toml");
         let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("no profile at {}; name its folder with --profile", path.display())
+            format!(
+                "no profile at {}; name its folder with --profile",
+                path.display()
+            )
         })?;
         let settings: Settings =
             toml::from_str(&text).with_context(|| format!("{} is not valid", path.display()))?;
@@ -81,9 +84,17 @@ impl Profile {
     pub(crate) fn gateway(&self) -> anyhow::Result<Gateway> {
         let endpoint = |peer: &Peer| {
             let organization = OrgId::new(&peer.organization)?;
-            anyhow::Ok(Endpoint { organization, address: peer.address.clone() })
+            anyhow::Ok(Endpoint {
+                organization,
+                address: peer.address.clone(),
+            })
         };
-        let endpoints = self.settings.peers.iter().map(endpoint).collect::<Result<_, _>>()?;
+        let endpoints = self
+            .settings
+            .peers
+            .iter()
+            .map(endpoint)
+            .collect::<Result<_, _>>()?;
         let options =
             GatewayOptions::new(endpoints, self.tls.clone(), Arc::clone(&self.credentials));
         Ok(Gateway::connect(options)?)
@@ -104,7 +115,10 @@ impl Profile {
     pub(crate) fn encryption(&self) -> anyhow::Result<EncryptionKeyPair> {
         let path = self.encryption_path();
         EncryptionKeyPair::load(&path).with_context(|| {
-            format!("no encryption key at {}; run `stela register` first", path.display())
+            format!(
+                "no encryption key at {}; run `stela register` first",
+                path.display()
+            )
         })
     }
 
@@ -120,10 +134,11 @@ impl Profile {
     /// The patient that the certificate names.
     pub(crate) fn patient(&self) -> anyhow::Result<stela_consent::Id> {
         let attributes = self.credentials.certificate.attributes();
-        let id = attributes.get("patient").context(
-            "this certificate is bound to no patient; name one with --patient",
-        )?;
-        id.parse().map_err(|_| anyhow::anyhow!("the certificate's patient id is malformed"))
+        let id = attributes
+            .get("patient")
+            .context("this certificate is bound to no patient; name one with --patient")?;
+        id.parse()
+            .map_err(|_| anyhow::anyhow!("the certificate's patient id is malformed"))
     }
 }
 
@@ -134,7 +149,10 @@ fn roots(folder: &Path) -> anyhow::Result<TlsRoots> {
         .with_context(|| format!("no TLS roots in {}", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
-        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let name = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
         if path.extension().is_some_and(|extension| extension == "pem") {
             let certificate = pem::parse(std::fs::read(&path)?)
                 .with_context(|| format!("{} is not PEM", path.display()))?;

@@ -23,7 +23,10 @@ pub(crate) fn network(profile: &Profile) -> anyhow::Result<Network> {
 /// A session for records: starts the user's own IPFS node.
 pub(crate) async fn open(profile: &Profile) -> anyhow::Result<Session> {
     let network = network(profile)?;
-    let info = network.info().await.context("the gateway does not answer this user; `stela register` makes her known")?;
+    let info = network
+        .info()
+        .await
+        .context("the gateway does not answer this user; `stela register` makes her known")?;
     let encryption = Arc::new(profile.encryption()?);
     let swarm_key = SwarmKey::read(&profile.swarm_key())?;
     let mut storages = StorageEndpoint::all(&info.config);
@@ -34,7 +37,9 @@ pub(crate) async fn open(profile: &Profile) -> anyhow::Result<Session> {
         Arc::clone(&profile.credentials),
     );
     let config = NodeConfig::new(profile.blocks(), swarm_key);
-    let node = Node::start(config).await.context("the own IPFS node did not start")?;
+    let node = Node::start(config)
+        .await
+        .context("the own IPFS node did not start")?;
     Ok(Session::new(SessionOptions {
         network,
         contract: profile.contract.clone(),

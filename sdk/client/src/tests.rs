@@ -224,6 +224,7 @@ async fn what_the_gateway_answers_is_checked_before_it_is_signed() {
             let write = pb::Write {
                 key: Bytes::from_static(b"k"),
                 change,
+                ..Default::default()
             };
             answer.result = stela_protocol::Message::encode_to_vec(&pb::Result {
                 version: 1,

@@ -313,7 +313,25 @@ async fn a_member_with_a_gap_gives_what_it_has() {
 }
 
 #[tokio::test]
-async fn a_flipped_byte_is_not_served_and_is_repaired() {
+async fn a_flipped_byte_is_noticed_when_a_peer_asks_and_is_not_served() {
+    let key = generate_swarm_key();
+    let (one, two) = (Local::start(&key).await, Local::start(&key).await);
+    join(&one, &two).await;
+    let cid = one.node.put(&mut &b"ciphertext"[..]).await.expect("a blob");
+    std::fs::write(block_files(one.folder.path()).remove(0), b"ciphertexu").expect("a block");
+    assert!(one.node.has(&cid).await.expect("a look"));
+    let error = read(&two.node, &cid, SHORT)
+        .await
+        .expect_err("it is damaged");
+    assert!(matches!(error, FetchError::NotFound { .. }), "{error}");
+    assert!(!one.node.has(&cid).await.expect("a look"));
+    assert_eq!(one.node.damaged().await.expect("a list"), [cid]);
+    assert_eq!(one.node.stats().blocks_served, 0);
+    assert_eq!(two.node.stats().blocks_received, 0);
+}
+
+#[tokio::test]
+async fn a_flipped_byte_is_found_by_a_check_and_repaired() {
     let key = generate_swarm_key();
     let (one, two) = (Local::start(&key).await, Local::start(&key).await);
     let data = noise(1_000_000);

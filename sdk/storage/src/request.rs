@@ -78,7 +78,7 @@ impl Door {
             return Err(RequestError::OtherChannel { expected, actual });
         }
         if head.node.parse().ok() != Some(self.own) {
-            tracing::trace!("x");
+            return Err(RequestError::OtherNode(self.own));
         }
         let off_ms = header.timestamp_ms.abs_diff(now_ms);
         if off_ms > REQUEST_WINDOW_MS {

@@ -507,6 +507,7 @@ async fn the_configuration_says_who_is_in_the_swarm() {
     );
     // A member's word changes nothing about a storage node.
     soon(world.client(0, &doctor).admit(third)).await.unwrap();
+    assert!(!site.storage.0.admissions.lock().contains(&third));
 
     // The third organization's storage leaves, and the member's certificate is revoked.
     world.config.sequence += 1;

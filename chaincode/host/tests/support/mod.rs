@@ -25,14 +25,19 @@ impl State {
             transaction: 0,
         };
         for write in &result.writes {
+            // A key that was read as well is named by its place among the reads, from 1 on.
+            let key = match write.read {
+                0 => &write.key,
+                read => &result.reads[read as usize - 1].key,
+            };
             let value = match write.change.as_ref().unwrap() {
                 pb::write::Change::Value(value) => Some(value.clone()),
                 pb::write::Change::Argument(index) => Some(arguments[*index as usize].clone()),
                 pb::write::Change::Delete(_) => None,
             };
             match value {
-                Some(value) => self.rows.insert(write.key.to_vec(), (value, height)),
-                None => self.rows.remove(&write.key[..]),
+                Some(value) => self.rows.insert(key.to_vec(), (value, height)),
+                None => self.rows.remove(&key[..]),
             };
         }
     }

@@ -23,18 +23,28 @@ pub(crate) async fn run(
         }
         Command::Install { node, package } => {
             let hash = connect(profile, node)?.install(read(&package)?).await?;
-            output.answer(&Installed { package_hash: hash.to_string() }, |installed| {
-                format!("installed package {}", installed.package_hash)
-            })
+            output.answer(
+                &Installed {
+                    package_hash: hash.to_string(),
+                },
+                |installed| format!("installed package {}", installed.package_hash),
+            )
         }
         Command::Status { node } => status(&connect(profile, node)?, output).await,
     }
 }
 
 fn connect(profile: &Profile, node: NodeAddress) -> anyhow::Result<Admin> {
-    let endpoint = Endpoint { organization: profile.organization.clone(), address: node.node };
+    let endpoint = Endpoint {
+        organization: profile.organization.clone(),
+        address: node.node,
+    };
     let credentials = Arc::clone(&profile.credentials);
-    Ok(Admin::connect(AdminOptions::new(endpoint, profile.tls.clone(), credentials))?)
+    Ok(Admin::connect(AdminOptions::new(
+        endpoint,
+        profile.tls.clone(),
+        credentials,
+    ))?)
 }
 
 fn read(path: &Path) -> anyhow::Result<bytes::Bytes> {

@@ -26,8 +26,20 @@ fn validity(days: u32) -> Validity {
 
 pub(crate) fn run(command: Ca, output: &Output) -> anyhow::Result<()> {
     match command {
-        Ca::Init { organization, folder, days } => init(&organization, &folder, days, output),
-        Ca::Enroll { ca, name, role, attributes, hosts, out, days } => {
+        Ca::Init {
+            organization,
+            folder,
+            days,
+        } => init(&organization, &folder, days, output),
+        Ca::Enroll {
+            ca,
+            name,
+            role,
+            attributes,
+            hosts,
+            out,
+            days,
+        } => {
             let subject = Subject {
                 common_name: name,
                 role,
@@ -48,7 +60,11 @@ struct Made {
 
 fn init(organization: &OrgId, folder: &Path, days: u32, output: &Output) -> anyhow::Result<()> {
     let taken = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-    anyhow::ensure!(!taken, "{} is not empty; an authority is made once", folder.display());
+    anyhow::ensure!(
+        !taken,
+        "{} is not empty; an authority is made once",
+        folder.display()
+    );
     CertificateAuthority::create(organization, validity(days))?.save(&folder.join("ca"))?;
     TlsAuthority::create(organization, validity(days))?.save(&folder.join("tls-ca"))?;
     let made = Made {
@@ -77,19 +93,31 @@ fn enroll(
     out: &Path,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let identities = CertificateAuthority::load(&ca.join("ca"))
-        .with_context(|| format!("no authority in {}; `stela ca init` makes one", ca.display()))?;
+    let identities = CertificateAuthority::load(&ca.join("ca")).with_context(|| {
+        format!(
+            "no authority in {}; `stela ca init` makes one",
+            ca.display()
+        )
+    })?;
     let tls = TlsAuthority::load(&ca.join("tls-ca"))?;
     let identity = out.join("identity");
-    anyhow::ensure!(!identity.exists(), "{} exists; it is not replaced", identity.display());
+    anyhow::ensure!(
+        !identity.exists(),
+        "{} exists; it is not replaced",
+        identity.display()
+    );
     let credentials = identities.issue(subject)?;
     credentials.save(&identity)?;
-    tls.issue(&subject.common_name, hosts, subject.validity)?.save(&out.join("tls"))?;
+    tls.issue(&subject.common_name, hosts, subject.validity)?
+        .save(&out.join("tls"))?;
     let enrolled = Enrolled {
         fingerprint: credentials.fingerprint().to_string(),
         folder: out.display().to_string(),
     };
     output.answer(&enrolled, |enrolled| {
-        format!("certificate {} in {}", enrolled.fingerprint, enrolled.folder)
+        format!(
+            "certificate {} in {}",
+            enrolled.fingerprint, enrolled.folder
+        )
     })
 }

@@ -58,8 +58,16 @@ async fn info(profile: &Profile, output: &Output) -> anyhow::Result<()> {
         header_hash: info.header_hash.to_string(),
         state_hash: info.state_hash.to_string(),
         configuration: config.sequence,
-        organizations: config.organizations.keys().map(ToString::to_string).collect(),
-        orderers: config.orderers.values().map(|o| format!("{} at {}", o.organization, o.address)).collect(),
+        organizations: config
+            .organizations
+            .keys()
+            .map(ToString::to_string)
+            .collect(),
+        orderers: config
+            .orderers
+            .values()
+            .map(|o| format!("{} at {}", o.organization, o.address))
+            .collect(),
         contracts: contracts.collect(),
     };
     output.answer(&info, |info| {
@@ -102,7 +110,9 @@ async fn blocks(
     let info = network.info().await?;
     let end = BlockNumber(to.unwrap_or(info.height).min(info.height));
     let quorum = Quorum::new(&info.config)?;
-    let stream = network.blocks(BlockNumber(from), Some(end)).signed_by(quorum);
+    let stream = network
+        .blocks(BlockNumber(from), Some(end))
+        .signed_by(quorum);
     let mut lines = Vec::new();
     futures::pin_mut!(stream);
     while let Some(checked) = stream.next().await {
@@ -132,7 +142,12 @@ async fn blocks(
                 ]
             })
             .collect();
-        table(&["BLOCK", "TIME", "HASH", "STATE", "BYTES", "SIGNED", "VERDICTS"], &rows)
+        table(
+            &[
+                "BLOCK", "TIME", "HASH", "STATE", "BYTES", "SIGNED", "VERDICTS",
+            ],
+            &rows,
+        )
     })
 }
 
@@ -164,6 +179,9 @@ pub(crate) async fn transaction(
         time: time(status.time_ms),
     };
     output.answer(&status, |s| {
-        format!("{} in block {} at {}, index {}", s.verdict, s.block, s.time, s.index)
+        format!(
+            "{} in block {} at {}, index {}",
+            s.verdict, s.block, s.time, s.index
+        )
     })
 }

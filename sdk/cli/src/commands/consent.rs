@@ -39,9 +39,26 @@ async fn dispatch(
     use arguments::Consent as Command;
     match command {
         Command::Grant {
-            organization, role, identity, purposes, max, labels, categories, days, file,
+            organization,
+            role,
+            identity,
+            purposes,
+            max,
+            labels,
+            categories,
+            days,
+            file,
         } => {
-            let terms = Terms { organization, role, identity, purposes, max, labels, categories, days };
+            let terms = Terms {
+                organization,
+                role,
+                identity,
+                purposes,
+                max,
+                labels,
+                categories,
+                days,
+            };
             let consent = match file {
                 Some(file) => read(&file)?,
                 None => terms.consent()?,
@@ -97,13 +114,14 @@ impl Terms {
 }
 
 fn read(file: &PathBuf) -> anyhow::Result<Consent> {
-    let bytes =
-        std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut value: serde_json::Value = serde_json::from_slice(&bytes)
         .with_context(|| format!("{} is not JSON", file.display()))?;
     if let Some(object) = value.as_object_mut() {
         let drawn: Id = Hex(rand::random());
-        object.entry("id").or_insert_with(|| drawn.to_string().into());
+        object
+            .entry("id")
+            .or_insert_with(|| drawn.to_string().into());
     }
     serde_json::from_value(value).with_context(|| format!("{} is no consent", file.display()))
 }
@@ -130,10 +148,13 @@ async fn grant(
     let progress = output.progress("granting and sharing keys");
     let granted = session.grant(patient, consent).await?;
     drop(progress);
-    let shared = granted.shared.iter().map(|(record, recipients)| SharedRecord {
-        record: record.to_string(),
-        recipients: *recipients,
-    });
+    let shared = granted
+        .shared
+        .iter()
+        .map(|(record, recipients)| SharedRecord {
+            record: record.to_string(),
+            recipients: *recipients,
+        });
     let answer = Granted {
         consent: consent.id().to_string(),
         transaction: granted.submitted.status.transaction.to_string(),
@@ -158,8 +179,13 @@ pub(crate) async fn share(
     let session = session::open(profile).await?;
     let shared = session.share(record, version).await;
     session.close().await;
-    let shared = SharedRecord { record: record.to_string(), recipients: shared? };
-    output.answer(&shared, |s| format!("key wrapped for {} recipients", s.recipients))
+    let shared = SharedRecord {
+        record: record.to_string(),
+        recipients: shared?,
+    };
+    output.answer(&shared, |s| {
+        format!("key wrapped for {} recipients", s.recipients)
+    })
 }
 
 fn list(consents: &[answer::FiledConsent]) -> String {
@@ -167,7 +193,7 @@ fn list(consents: &[answer::FiledConsent]) -> String {
         .iter()
         .map(|filed| {
             let provision = filed.consent.provision();
-            let actor = provision.actor.as_ref().map_or("anyone".to_owned(), |actor| code(actor));
+            let actor = provision.actor.as_ref().map_or("anyone".to_owned(), code);
             let purposes: Vec<String> = provision.purposes.iter().map(code).collect();
             vec![
                 filed.consent.id().to_string(),
@@ -179,7 +205,17 @@ fn list(consents: &[answer::FiledConsent]) -> String {
             ]
         })
         .collect();
-    table(&["CONSENT", "STATUS", "TYPE", "ACTOR", "PURPOSE", "EXCEPTIONS"], &rows)
+    table(
+        &[
+            "CONSENT",
+            "STATUS",
+            "TYPE",
+            "ACTOR",
+            "PURPOSE",
+            "EXCEPTIONS",
+        ],
+        &rows,
+    )
 }
 
 pub(crate) async fn audit(
@@ -193,7 +229,18 @@ pub(crate) async fn audit(
     session.close().await;
     output.answer(&trail?, |trail| {
         let rows: Vec<Vec<String>> = trail.iter().map(row).collect();
-        table(&["TIME", "EVENT", "ROLE", "ORGANIZATION", "BY", "RECORD", "WHY"], &rows)
+        table(
+            &[
+                "TIME",
+                "EVENT",
+                "ROLE",
+                "ORGANIZATION",
+                "BY",
+                "RECORD",
+                "WHY",
+            ],
+            &rows,
+        )
     })
 }
 
@@ -205,13 +252,19 @@ fn row(entry: &answer::AuditEntry) -> Vec<String> {
     let why = [
         entry.purpose.map(|purpose| code(&purpose)),
         entry.reason.clone(),
-        entry.consent.map(|consent| format!("consent {}", short(consent))),
+        entry
+            .consent
+            .map(|consent| format!("consent {}", short(consent))),
     ];
     vec![
         time(entry.time),
         code(&entry.event),
         code(&entry.role),
-        entry.organization.as_ref().map(ToString::to_string).unwrap_or_default(),
+        entry
+            .organization
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         entry.by.map(short).unwrap_or_default(),
         record.unwrap_or_default(),
         why.into_iter().flatten().collect::<Vec<_>>().join(" "),

@@ -38,7 +38,10 @@ pub(crate) async fn follow(
             payload: event.json().unwrap_or(serde_json::Value::Null),
         };
         output.line(&line, |line| {
-            format!("{} block {} {} {}", line.time, line.block, line.name, line.payload)
+            format!(
+                "{} block {} {} {}",
+                line.time, line.block, line.name, line.payload
+            )
         })?;
     }
     Ok(())

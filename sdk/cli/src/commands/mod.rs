@@ -40,8 +40,13 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the command line is a driver: it owns the clock")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the command line is a driver: it owns the clock"
+)]
 fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }

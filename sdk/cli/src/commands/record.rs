@@ -29,14 +29,22 @@ async fn dispatch(
     output: &Output,
 ) -> anyhow::Result<()> {
     match command {
-        Record::Submit { patient, description, file } => {
+        Record::Submit {
+            patient,
+            description,
+            file,
+        } => {
             let (record, document) = open(patient, description, &file).await?;
             let progress = output.progress("encrypting, storing and submitting");
             let submission = session.submit(&record, document).await?;
             drop(progress);
             show_submission(&submission, output)
         }
-        Record::Amend { record, description, file } => {
+        Record::Amend {
+            record,
+            description,
+            file,
+        } => {
             let patient = session.record(record, None).await?.patient;
             let (new, document) = open(patient, description, &file).await?;
             let progress = output.progress("encrypting, storing and submitting");
@@ -53,16 +61,35 @@ async fn dispatch(
             let version = session.record(record, version).await?;
             output.answer(&version, show)
         }
-        Record::Confirm { record, version, out, dry_run } => {
-            confirm(session, record, version, out.as_deref(), dry_run, output).await
-        }
-        Record::Reject { record, version, reason } => {
+        Record::Confirm {
+            record,
+            version,
+            out,
+            dry_run,
+        } => confirm(session, record, version, out.as_deref(), dry_run, output).await,
+        Record::Reject {
+            record,
+            version,
+            reason,
+        } => {
             let reason: RejectReason = serde_json::from_value(reason.into())
                 .context("--reason takes one of the codes that `--help` lists")?;
             let submitted = session.reject(record, version, reason).await?;
             done("rejected", submitted.status.transaction, output)
         }
-        Record::Read { record, version, patient, purpose, out } => {
+        Record::Read {
+            record,
+            version,
+            patient,
+            purpose,
+            out,
+            force,
+        } => {
+            anyhow::ensure!(
+                force || !out.exists(),
+                "{} exists; --force replaces it",
+                out.display()
+            );
             let patient = patient.map_or_else(|| profile.patient(), Ok)?;
             read(session, (patient, record, version), purpose, &out, output).await
         }
@@ -74,8 +101,9 @@ async fn open(
     description: Description,
     file: &Path,
 ) -> anyhow::Result<(NewRecord, File)> {
-    let document =
-        File::open(file).await.with_context(|| format!("cannot read {}", file.display()))?;
+    let document = File::open(file)
+        .await
+        .with_context(|| format!("cannot read {}", file.display()))?;
     let bytes = document.metadata().await?.len();
     let record = NewRecord {
         patient,
@@ -135,8 +163,13 @@ pub(super) fn done(
     transaction: stela_protocol::TransactionId,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let done = Done { done, transaction: transaction.to_string() };
-    output.answer(&done, |done| format!("{}\ntransaction {}", done.done, done.transaction))
+    let done = Done {
+        done,
+        transaction: transaction.to_string(),
+    };
+    output.answer(&done, |done| {
+        format!("{}\ntransaction {}", done.done, done.transaction)
+    })
 }
 
 fn list(records: &[answer::RecordSummary]) -> String {
@@ -154,7 +187,18 @@ fn list(records: &[answer::RecordSummary]) -> String {
             ]
         })
         .collect();
-    table(&["RECORD", "VERSION", "STATE", "CATEGORY", "CONF", "ORGANIZATION", "SUBMITTED"], &rows)
+    table(
+        &[
+            "RECORD",
+            "VERSION",
+            "STATE",
+            "CATEGORY",
+            "CONF",
+            "ORGANIZATION",
+            "SUBMITTED",
+        ],
+        &rows,
+    )
 }
 
 /// A code as it is written in JSON.
@@ -216,7 +260,11 @@ async fn confirm(
         std::fs::write(out, document.content())
             .with_context(|| format!("cannot write {}", out.display()))?;
     }
-    let confirmed = if dry_run { None } else { Some(session.confirm(record, version).await?) };
+    let confirmed = if dry_run {
+        None
+    } else {
+        Some(session.confirm(record, version).await?)
+    };
     drop(progress);
     let reviewed = Reviewed {
         record: record.to_string(),
@@ -228,8 +276,17 @@ async fn confirm(
         transaction: confirmed.map(|submitted| submitted.status.transaction.to_string()),
     };
     output.answer(&reviewed, |r| {
-        let verdict = if r.confirmed { "confirmed" } else { "passes; not confirmed" };
-        format!("record {} version {} {verdict}\nchecked: {}", r.record, r.version, r.checks.join("; "))
+        let verdict = if r.confirmed {
+            "confirmed"
+        } else {
+            "passes; not confirmed"
+        };
+        format!(
+            "record {} version {} {verdict}\nchecked: {}",
+            r.record,
+            r.version,
+            r.checks.join("; ")
+        )
     })
 }
 
@@ -239,7 +296,9 @@ fn check(metadata: &Metadata, content: &[u8]) -> anyhow::Result<Vec<&'static str
     if metadata.media_type() == "application/fhir+json" {
         let resource: serde_json::Value = serde_json::from_slice(content)
             .context("the document is not JSON; reject it with --reason invalid-format")?;
-        let kind = resource.get("resourceType").and_then(serde_json::Value::as_str);
+        let kind = resource
+            .get("resourceType")
+            .and_then(serde_json::Value::as_str);
         anyhow::ensure!(
             kind.is_some(),
             "the document is no FHIR resource; reject it with --reason invalid-format"
@@ -287,7 +346,11 @@ async fn read(
         transaction: opened.reading.submitted.status.transaction.to_string(),
     };
     output.answer(&read, |r| {
-        let by = r.consent.as_ref().map(|id| format!(" by consent {id}")).unwrap_or_default();
+        let by = r
+            .consent
+            .as_ref()
+            .map(|id| format!(" by consent {id}"))
+            .unwrap_or_default();
         format!(
             "permitted{by} until {}\n{} bytes of {} in {}\ntransaction {}",
             r.permit_expires, r.content_bytes, r.media_type, r.file, r.transaction

@@ -33,9 +33,13 @@ pub(crate) fn whoami(profile: &Profile, output: &Output) -> anyhow::Result<()> {
         valid_until: time(certificate.not_after_ms()),
     };
     output.answer(&who, |who| {
-        format!(
-            "{} ({}) at {}\ncertificate {}\nvalid until {}",
-            who.name, who.role, who.organization, who.fingerprint, who.valid_until
+        let mut text = format!("{} ({}) at {}\n", who.name, who.role, who.organization);
+        for (name, value) in who.attributes.iter().filter(|(name, _)| *name != "role") {
+            text.push_str(&format!("{name} {value}\n"));
+        }
+        text + &format!(
+            "certificate {}\nvalid until {}",
+            who.fingerprint, who.valid_until
         )
     })
 }

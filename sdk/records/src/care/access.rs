@@ -47,7 +47,12 @@ impl Session {
         version: u32,
         purpose: Purpose,
     ) -> Result<(AccessDecision, Submitted), AccessError> {
-        let request = RequestAccess { patient, record, version, purpose };
+        let request = RequestAccess {
+            patient,
+            record,
+            version,
+            purpose,
+        };
         self.submit_json("request_access", &request, None).await
     }
 
@@ -62,14 +67,25 @@ impl Session {
         version: u32,
         purpose: Purpose,
     ) -> Result<Reading, ReadError> {
-        let (decision, submitted) = self.request_access(patient, record, version, purpose).await?;
+        let (decision, submitted) = self
+            .request_access(patient, record, version, purpose)
+            .await?;
         if decision.decision == Verdict::Deny {
             return Err(ReadError::Denied(Box::new(decision)));
         }
         let request = Some(Hex(submitted.status.transaction.0));
-        let request = ReadGrantRequest { patient, record, version, request };
+        let request = ReadGrantRequest {
+            patient,
+            record,
+            version,
+            request,
+        };
         let grant = self.ask("read_grant", &request).await?;
-        Ok(Reading { decision, submitted, grant })
+        Ok(Reading {
+            decision,
+            submitted,
+            grant,
+        })
     }
 
     /// Reads a version into a file: asks for access, opens the key, finds and fetches the
@@ -98,11 +114,7 @@ impl Session {
     ///
     /// # Errors
     /// [`ReadError`] says which step failed.
-    pub async fn review(
-        &self,
-        record: Id,
-        version: u32,
-    ) -> Result<(Reading, Document), ReadError> {
+    pub async fn review(&self, record: Id, version: u32) -> Result<(Reading, Document), ReadError> {
         let patient = self.record(record, Some(version)).await?.patient;
         let reading = self.open(patient, record, version, Purpose::Review).await?;
         let decryptor = self.decryptor(&reading).await?;
@@ -122,7 +134,13 @@ impl Session {
     async fn fetch(&self, reading: &Reading) -> Result<BlobReader, ReadError> {
         let cid = reading.grant.record.cid.as_str().parse();
         let cid = cid.map_err(|_| KeyError::Entry("the CID is not valid"))?;
-        let SessionOptions { uploader, node, storages, fetch, .. } = &self.options;
+        let SessionOptions {
+            uploader,
+            node,
+            storages,
+            fetch,
+            ..
+        } = &self.options;
         let mut failures = uploader.join(node, storages).await;
         // One storage node is enough: what it does not have is found through it.
         if failures.len() == storages.len()

@@ -3,8 +3,8 @@
 use stela_client::Submitted;
 use stela_consent::{Consent, Id};
 use stela_healthcare::RejectReason;
-use stela_healthcare::answer::Done;
 use stela_healthcare::State;
+use stela_healthcare::answer::Done;
 use stela_healthcare::request::{ConfirmRecord, RejectRecord, RevokeConsent};
 
 use super::error::{ConsentError, LedgerError};
@@ -27,7 +27,9 @@ impl Session {
     /// [`ConsentError::Ledger`]: it is not granted. [`ConsentError::Share`]: it stands, but a key
     /// could not be shared; [`share`](Self::share) does it again.
     pub async fn grant(&self, patient: Id, consent: &Consent) -> Result<Granted, ConsentError> {
-        let (_, submitted) = self.submit_json::<_, Done>("grant_consent", consent, None).await?;
+        let (_, submitted) = self
+            .submit_json::<_, Done>("grant_consent", consent, None)
+            .await?;
         let mut shared = Vec::new();
         for summary in self.records(patient, None).await? {
             if summary.state == State::Rejected {
@@ -38,7 +40,9 @@ impl Session {
                 if version.state == State::Rejected {
                     continue;
                 }
-                let count = self.share_under(&version, std::slice::from_ref(consent)).await;
+                let count = self
+                    .share_under(&version, std::slice::from_ref(consent))
+                    .await;
                 let count = count.map_err(|source| ConsentError::Share {
                     record: summary.record.to_string(),
                     source,
@@ -57,7 +61,10 @@ impl Session {
     /// [`LedgerError`] when the transaction was not made.
     pub async fn revoke(&self, patient: Id, consent: Id) -> Result<Submitted, LedgerError> {
         let request = RevokeConsent { patient, consent };
-        Ok(self.submit_json::<_, Done>("revoke_consent", &request, None).await?.1)
+        Ok(self
+            .submit_json::<_, Done>("revoke_consent", &request, None)
+            .await?
+            .1)
     }
 
     /// Confirms a version that the user has reviewed as a records officer.
@@ -66,7 +73,10 @@ impl Session {
     /// [`LedgerError`] when the transaction was not made.
     pub async fn confirm(&self, record: Id, version: u32) -> Result<Submitted, LedgerError> {
         let request = ConfirmRecord { record, version };
-        Ok(self.submit_json::<_, Done>("confirm_record", &request, None).await?.1)
+        Ok(self
+            .submit_json::<_, Done>("confirm_record", &request, None)
+            .await?
+            .1)
     }
 
     /// Rejects a version that the user has reviewed as a records officer.
@@ -79,7 +89,14 @@ impl Session {
         version: u32,
         reason: RejectReason,
     ) -> Result<Submitted, LedgerError> {
-        let request = RejectRecord { record, version, reason };
-        Ok(self.submit_json::<_, Done>("reject_record", &request, None).await?.1)
+        let request = RejectRecord {
+            record,
+            version,
+            reason,
+        };
+        Ok(self
+            .submit_json::<_, Done>("reject_record", &request, None)
+            .await?
+            .1)
     }
 }

@@ -11,9 +11,7 @@ use stela_protocol::{Hash32, OrgId};
 
 use super::error::KeyError;
 use super::session::Session;
-use crate::format::{
-    Header, Identifier, KeyCommitment, Wrap, WrapLabel, WrapList, WrapListError,
-};
+use crate::format::{Header, Identifier, KeyCommitment, Wrap, WrapLabel, WrapList, WrapListError};
 use crate::keys::{EncryptionPublicKey, RecordKey};
 use crate::wrap::{self, SealError};
 
@@ -32,11 +30,17 @@ fn recipient(published: &EncryptionKey) -> Result<Recipient, KeyError> {
     let owner = published.fingerprint.to_string();
     let bytes = data_encoding::BASE64.decode(published.key.as_str().as_bytes());
     let bytes = bytes.map_err(|_| KeyError::Entry("an encryption key is not base64"))?;
-    let key = EncryptionPublicKey::decode(&bytes)
-        .map_err(|source| KeyError::PublishedKey { owner: owner.clone(), source })?;
+    let key = EncryptionPublicKey::decode(&bytes).map_err(|source| KeyError::PublishedKey {
+        owner: owner.clone(),
+        source,
+    })?;
     let organization = OrgId::new(published.organization.as_str())
         .map_err(|_| KeyError::Entry("an organization's name is not valid"))?;
-    Ok(Recipient { organization, name: Identifier::new(owner)?, key })
+    Ok(Recipient {
+        organization,
+        name: Identifier::new(owner)?,
+        key,
+    })
 }
 
 fn by_nothing() -> EncryptionKeys {
@@ -53,7 +57,10 @@ fn by_nothing() -> EncryptionKeys {
 impl Session {
     async fn find(&self, request: EncryptionKeys) -> Result<Recipients, KeyError> {
         let found = self.encryption_keys(request).await?;
-        found.iter().map(|key| Ok((key.fingerprint, recipient(key)?))).collect()
+        found
+            .iter()
+            .map(|key| Ok((key.fingerprint, recipient(key)?)))
+            .collect()
     }
 
     /// Everybody with this role at an organization who published a key.
@@ -63,12 +70,21 @@ impl Session {
         role: Role,
     ) -> Result<Recipients, KeyError> {
         let organization = Some(organization.clone());
-        self.find(EncryptionKeys { organization, role: Some(role), ..by_nothing() }).await
+        self.find(EncryptionKeys {
+            organization,
+            role: Some(role),
+            ..by_nothing()
+        })
+        .await
     }
 
     /// The patient's keys.
     pub(super) async fn of_patient(&self, patient: Id) -> Result<Recipients, KeyError> {
-        self.find(EncryptionKeys { patient: Some(patient), ..by_nothing() }).await
+        self.find(EncryptionKeys {
+            patient: Some(patient),
+            ..by_nothing()
+        })
+        .await
     }
 
     /// Everybody who published a key and whom one of the actors means.
@@ -81,7 +97,13 @@ impl Session {
             match actor {
                 Actor::Identity(fingerprint) => {
                     let fingerprint = Some(*fingerprint);
-                    all.extend(self.find(EncryptionKeys { fingerprint, ..by_nothing() }).await?);
+                    all.extend(
+                        self.find(EncryptionKeys {
+                            fingerprint,
+                            ..by_nothing()
+                        })
+                        .await?,
+                    );
                 }
                 Actor::RoleAt(organization, role) => {
                     all.extend(self.with_role(organization, *role).await?);
@@ -135,7 +157,9 @@ impl Session {
         let mut refused = None;
         for payload in lists.values() {
             // A list that somebody else spoiled does not keep the others from being looked at.
-            let Ok(list) = WrapList::decode(payload) else { continue };
+            let Ok(list) = WrapList::decode(payload) else {
+                continue;
+            };
             for wrap in list.for_key(pair.public().key_id()) {
                 match wrap::open(wrap, &label, pair) {
                     Ok(key) => return Ok(key),
@@ -181,11 +205,17 @@ pub(super) fn wrap_for(
         .map(|to| wrap::seal(key, label, &to.name, &to.key, rng))
         .collect::<Result<_, _>>()?;
     let payload = WrapList::new(wraps)?.encode().into();
-    let mut organizations: Vec<OrgId> =
-        recipients.values().map(|to| to.organization.clone()).chain([home.clone()]).collect();
+    let mut organizations: Vec<OrgId> = recipients
+        .values()
+        .map(|to| to.organization.clone())
+        .chain([home.clone()])
+        .collect();
     organizations.sort();
     organizations.dedup();
-    Ok(SideData { organizations, payload })
+    Ok(SideData {
+        organizations,
+        payload,
+    })
 }
 
 /// A list of wraps was not made.
@@ -223,4 +253,3 @@ impl From<WrapError> for super::ShareError {
         }
     }
 }
-

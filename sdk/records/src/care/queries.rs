@@ -4,9 +4,7 @@ use stela_consent::{Id, Purpose};
 use stela_healthcare::answer::{
     AuditEntry, EncryptionKey, FiledConsent, Page, RecordSummary, RecordVersion,
 };
-use stela_healthcare::request::{
-    AuditTrail, EncryptionKeys, GetRecord, ListConsents, ListRecords,
-};
+use stela_healthcare::request::{AuditTrail, EncryptionKeys, GetRecord, ListConsents, ListRecords};
 
 use super::error::LedgerError;
 use super::session::Session;
@@ -34,7 +32,11 @@ impl Session {
     ///
     /// # Errors
     /// [`LedgerError`], among others when the contract does not show it to this user.
-    pub async fn record(&self, record: Id, version: Option<u32>) -> Result<RecordVersion, LedgerError> {
+    pub async fn record(
+        &self,
+        record: Id,
+        version: Option<u32>,
+    ) -> Result<RecordVersion, LedgerError> {
         self.ask("get_record", &GetRecord { record, version }).await
     }
 
@@ -47,7 +49,12 @@ impl Session {
         patient: Id,
         purpose: Option<Purpose>,
     ) -> Result<Vec<RecordSummary>, LedgerError> {
-        let request = ListRecords { patient, purpose, limit: None, bookmark: None };
+        let request = ListRecords {
+            patient,
+            purpose,
+            limit: None,
+            bookmark: None,
+        };
         every_page!(self, "list_records", request)
     }
 
@@ -61,7 +68,12 @@ impl Session {
         patient: Id,
         record: Option<Id>,
     ) -> Result<Vec<FiledConsent>, LedgerError> {
-        let request = ListConsents { patient, record, limit: None, bookmark: None };
+        let request = ListConsents {
+            patient,
+            record,
+            limit: None,
+            bookmark: None,
+        };
         every_page!(self, "list_consents", request)
     }
 
@@ -70,7 +82,11 @@ impl Session {
     /// # Errors
     /// [`LedgerError`] when the contract cannot be asked or refuses.
     pub async fn audit_trail(&self, patient: Id) -> Result<Vec<AuditEntry>, LedgerError> {
-        let request = AuditTrail { patient, limit: None, bookmark: None };
+        let request = AuditTrail {
+            patient,
+            limit: None,
+            bookmark: None,
+        };
         every_page!(self, "audit_trail", request)
     }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stela_client::{Contract, Network, Proposal, SideData, Submitted};
+use stela_consent::Id;
+use stela_healthcare::PublicKeyText;
 use stela_healthcare::answer::Done;
 use stela_healthcare::request::{RegisterEncryptionKey, RegisterPatient};
-use stela_healthcare::PublicKeyText;
-use stela_consent::Id;
 use stela_ipfs::Node;
 use stela_protocol::{ContractName, OrgId};
 use stela_storage::{StorageEndpoint, Uploader};
@@ -81,9 +81,13 @@ impl Session {
             function: "register_encryption_key",
             source: serde::ser::Error::custom("the contract takes keys of another length"),
         })?;
-        self.submit_json::<_, Done>("register_encryption_key", &RegisterEncryptionKey { key }, None)
-            .await
-            .map(|(_, submitted)| submitted)
+        self.submit_json::<_, Done>(
+            "register_encryption_key",
+            &RegisterEncryptionKey { key },
+            None,
+        )
+        .await
+        .map(|(_, submitted)| submitted)
     }
 
     /// Makes a patient known on the channel; her certificate must name this id.
@@ -128,8 +132,13 @@ impl Session {
 }
 
 /// The time by which a client chooses recipients; the contract judges consents by its own.
-#[allow(clippy::disallowed_methods, reason = "an SDK session is a driver: it owns the clock")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "an SDK session is a driver: it owns the clock"
+)]
 pub(super) fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }

@@ -10,6 +10,7 @@ use super::keys::{Recipients, wrap_for};
 use super::session::Session;
 use crate::format::WrapLabel;
 use crate::keys::RecordKey;
+use crate::limits::WRAPS_MAX;
 
 impl Session {
     /// Wraps the key of a version for everybody to whom the patient's standing consents open it;
@@ -30,7 +31,9 @@ impl Session {
         record: Option<Id>,
     ) -> Result<Vec<Consent>, LedgerError> {
         let filed = self.consents(patient, record).await?;
-        let standing = filed.into_iter().filter(|filed| filed.status == Status::Active);
+        let standing = filed
+            .into_iter()
+            .filter(|filed| filed.status == Status::Active);
         Ok(standing.map(|filed| filed.consent).collect())
     }
 
@@ -53,20 +56,33 @@ impl Session {
         }
         let key = self.open_key(version).await?;
         let label = self.label(version)?;
-        self.publish(version.patient, version.record, version.version, &label, &key, &recipients)
-            .await
+        self.publish(
+            version.patient,
+            version.record,
+            version.version,
+            &label,
+            &key,
+            &recipients,
+        )
+        .await
     }
 
     /// The same for a version that was submitted a moment ago, whose key is at hand; `already` have
-    /// a wrap.
+    /// a wrap, `later` had no place in the first list.
     pub(super) async fn share_with_standing(
         &self,
         submitted: &SubmitRecord,
         label: &WrapLabel,
         key: &RecordKey,
         already: &Recipients,
+        later: Recipients,
     ) -> Result<usize, ShareError> {
-        let SubmitRecord { record, version, patient, .. } = *submitted;
+        let SubmitRecord {
+            record,
+            version,
+            patient,
+            ..
+        } = *submitted;
         let facts = RecordFacts {
             id: record,
             category: submitted.category,
@@ -77,10 +93,9 @@ impl Session {
         let consents = self.standing(patient, Some(record)).await?;
         let mut recipients = self.opened_to(&facts, &consents).await?;
         recipients.retain(|fingerprint, _| !already.contains_key(fingerprint));
-        if recipients.is_empty() {
-            return Ok(0);
-        }
-        self.publish(patient, record, version, label, key, &recipients).await
+        recipients.extend(later);
+        self.publish(patient, record, version, label, key, &recipients)
+            .await
     }
 
     async fn opened_to(
@@ -103,9 +118,29 @@ impl Session {
         recipients: &Recipients,
     ) -> Result<usize, ShareError> {
         let home = &self.options.organization;
-        let side: SideData = wrap_for(key, label, recipients, home, &mut rand::rng())?;
-        let request = ShareKeys { patient, record, version };
-        self.submit_json::<_, Done>("share_keys", &request, Some(side)).await?;
+        let request = ShareKeys {
+            patient,
+            record,
+            version,
+        };
+        for part in parts(recipients) {
+            let side: SideData = wrap_for(key, label, &part, home, &mut rand::rng())?;
+            self.submit_json::<_, Done>("share_keys", &request, Some(side))
+                .await?;
+        }
         Ok(recipients.len())
     }
+}
+
+/// Recipients in parts that fit one list each.
+pub(super) fn parts(recipients: &Recipients) -> Vec<Recipients> {
+    let all: Vec<_> = recipients.iter().collect();
+    all.chunks(WRAPS_MAX)
+        .map(|part| {
+            let owned = part
+                .iter()
+                .map(|(id, recipient)| (**id, (*recipient).clone()));
+            owned.collect()
+        })
+        .collect()
 }

@@ -9,10 +9,11 @@ use stela_protocol::TransactionId;
 use tokio::io::AsyncRead;
 
 use super::error::{KeyError, SubmitError};
-use super::keys::{LabelFacts, wrap_for};
+use super::keys::{LabelFacts, Recipients, wrap_for};
 use super::session::Session;
 use crate::format::Metadata;
 use crate::keys::RecordKey;
+use crate::limits::WRAPS_MAX;
 use crate::stream::Encryptor;
 
 /// What is submitted, beside the document itself.
@@ -64,7 +65,8 @@ impl Session {
         document: impl AsyncRead + Send + Unpin,
     ) -> Result<Submission, SubmitError> {
         let id = Hex(rand::random());
-        self.submit_version("submit_record", id, 1, record, document).await
+        self.submit_version("submit_record", id, 1, record, document)
+            .await
     }
 
     /// The same as the next version of a record; earlier versions stay as they are.
@@ -78,7 +80,14 @@ impl Session {
         document: impl AsyncRead + Send + Unpin,
     ) -> Result<Submission, SubmitError> {
         let newest = self.record(id, None).await?.latest;
-        self.submit_version("amend_record", id, newest.saturating_add(1), record, document).await
+        self.submit_version(
+            "amend_record",
+            id,
+            newest.saturating_add(1),
+            record,
+            document,
+        )
+        .await
     }
 
     async fn submit_version(
@@ -89,11 +98,11 @@ impl Session {
         new: &NewRecord,
         document: impl AsyncRead + Send + Unpin,
     ) -> Result<Submission, SubmitError> {
-        let recipients = self.first_recipients(new.patient).await?;
+        let (recipients, later) = self.first_recipients(new.patient).await?;
         let mut rng = rand::rng();
         let key = RecordKey::generate(&mut rng);
         let mut encryptor = Encryptor::new(document, &new.metadata, &key, &mut rng)?;
-        let (header, commitment) = (encryptor.header().clone(), encryptor.commitment());
+        let (header, commitment) = (*encryptor.header(), encryptor.commitment());
         let cid = self.options.node.put(&mut encryptor).await?;
         let holders = self.hold(&cid, header.blob_bytes()).await?;
         let label = self.label_of(&LabelFacts {
@@ -102,7 +111,7 @@ impl Session {
             patient: new.patient,
             author: Hex(self.options.fingerprint.0),
             cid,
-            header: header.clone(),
+            header,
             commitment,
         })?;
         let request = SubmitRecord {
@@ -119,9 +128,19 @@ impl Session {
                 .map_err(|_| KeyError::Entry("the header is too long"))?,
             commitment: Hex(*commitment.as_bytes()),
         };
-        let side = wrap_for(&key, &label, &recipients, &self.options.organization, &mut rng)?;
-        let (_, submitted) = self.submit_json::<_, Done>(function, &request, Some(side)).await?;
-        let shared = self.share_with_standing(&request, &label, &key, &recipients).await?;
+        let side = wrap_for(
+            &key,
+            &label,
+            &recipients,
+            &self.options.organization,
+            &mut rng,
+        )?;
+        let (_, submitted) = self
+            .submit_json::<_, Done>(function, &request, Some(side))
+            .await?;
+        let shared = self
+            .share_with_standing(&request, &label, &key, &recipients, later)
+            .await?;
         Ok(Submission {
             record,
             version,
@@ -133,27 +152,42 @@ impl Session {
         })
     }
 
-    /// The patient, and the officers who will review.
-    async fn first_recipients(&self, patient: Id) -> Result<super::keys::Recipients, SubmitError> {
-        let mut recipients = self.of_patient(patient).await?;
-        if recipients.is_empty() {
-            return Err(SubmitError::NoPatientKey { patient: patient.to_string() });
+    /// The patient and the officers who will review: as many as one list takes, and the rest.
+    async fn first_recipients(&self, patient: Id) -> Result<(Recipients, Recipients), SubmitError> {
+        let mut first = self.of_patient(patient).await?;
+        if first.is_empty() {
+            let patient = patient.to_string();
+            return Err(SubmitError::NoPatientKey { patient });
         }
+        let mut later = Recipients::new();
         let home = self.home()?;
-        recipients.extend(self.with_role(&home, Role::RecordsOfficer).await?);
-        Ok(recipients)
+        for (owner, officer) in self.with_role(&home, Role::RecordsOfficer).await? {
+            let list = if first.len() < WRAPS_MAX {
+                &mut first
+            } else {
+                &mut later
+            };
+            list.insert(owner, officer);
+        }
+        Ok((first, later))
     }
 
     pub(super) fn home(&self) -> Result<stela_consent::Organization, KeyError> {
         let name = self.options.organization.as_str();
-        name.parse().map_err(|_| KeyError::Entry("the own organization's name is not valid"))
+        name.parse()
+            .map_err(|_| KeyError::Entry("the own organization's name is not valid"))
     }
 
     async fn hold(&self, cid: &cid::Cid, bytes: u64) -> Result<Vec<String>, SubmitError> {
         let options = &self.options;
         let (uploader, needed) = (&options.uploader, options.holders_min);
-        let holders =
-            uploader.upload(&options.node, cid, bytes, &options.storages, needed).await?;
-        Ok(holders.organizations().into_iter().map(ToString::to_string).collect())
+        let holders = uploader
+            .upload(&options.node, cid, bytes, &options.storages, needed)
+            .await?;
+        Ok(holders
+            .organizations()
+            .into_iter()
+            .map(ToString::to_string)
+            .collect())
     }
 }

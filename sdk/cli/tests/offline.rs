@@ -1,0 +1,143 @@
+//! What `stela` does without a network: authorities, enrolment, help, and how it fails.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn stela(folder: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stela"));
+    command
+        .current_dir(folder)
+        .env_remove("STELA_PROFILE")
+        .args(words);
+    command.output().expect("the binary of this package runs")
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).expect("--json prints JSON")
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+#[test]
+fn an_authority_enrols_a_patient_and_a_profile_shows_her() {
+    let folder = folder();
+    let here = folder.path();
+    json(&stela(
+        here,
+        &[
+            "--json",
+            "ca",
+            "init",
+            "--organization",
+            "HospitalA",
+            "authority",
+        ],
+    ));
+    let id = "00112233445566778899aabbccddeeff";
+    let attribute = format!("patient={id}");
+    let words = [
+        "--json",
+        "ca",
+        "enroll",
+        "--ca",
+        "authority",
+        "--name",
+        "patient-1",
+        "--role",
+        "patient",
+        "--attribute",
+        &attribute,
+        "--out",
+        "me",
+    ];
+    let enrolled = json(&stela(here, &words));
+    std::fs::create_dir(here.join("me/roots")).expect("a folder");
+    std::fs::copy(
+        here.join("authority/tls-ca/tls-ca.pem"),
+        here.join("me/roots/HospitalA.pem"),
+    )
+    .expect("the root");
+    std::fs::write(
+        here.join("me/profile.toml"),
+        "organization = \"HospitalA\"\nchannel = \"care\"\ncontract = \"healthcare\"\n\
+         identity = \"identity\"\ntls = \"tls\"\ntls_roots = \"roots\"\n\
+         swarm_key = \"swarm.key\"\nencryption_key = \"encryption.key\"\npeers = []\n",
+    )
+    .expect("the profile");
+    let who = json(&stela(here, &["--json", "--profile", "me", "whoami"]));
+    assert_eq!(who["attributes"]["patient"], id);
+    assert_eq!(who["fingerprint"], enrolled["fingerprint"]);
+    let again = stela(here, &words);
+    assert_eq!(again.status.code(), Some(1), "an identity is not replaced");
+}
+
+#[test]
+fn failures_have_their_exit_codes_and_say_what_to_do() {
+    let folder = folder();
+    let check = |words: &[&str], code: i32, said: &str| {
+        let output = stela(folder.path(), words);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {stderr}");
+        assert!(stderr.contains(said), "{words:?}: {stderr}");
+    };
+    check(&["whoami"], 1, "--profile");
+    check(&["no-such-command"], 2, "unrecognized");
+    check(
+        &["record", "read", "xyz", "--purpose", "TREAT", "--out", "f"],
+        2,
+        "hexadecimal",
+    );
+    let id = "00112233445566778899aabbccddeeff";
+    check(
+        &["record", "read", id, "--purpose", "NOPE", "--out", "f"],
+        2,
+        "purpose",
+    );
+    check(
+        &["consent", "grant", "--purpose", "TREAT"],
+        2,
+        "--organization",
+    );
+    check(
+        &["ca", "init", "--organization", "../x", "a"],
+        2,
+        "organization",
+    );
+    check(
+        &[
+            "ca", "enroll", "--ca", "none", "--name", "n", "--role", "r", "--out", "o",
+        ],
+        1,
+        "ca init",
+    );
+}
+
+#[test]
+fn a_failure_is_json_for_programs_too() {
+    let folder = folder();
+    let output = stela(folder.path(), &["--json", "whoami"]);
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(value["kind"], "failed");
+    assert_eq!(value["retryable"], false);
+}
+
+#[test]
+fn completions_and_help_are_there() {
+    let folder = folder();
+    for shell in ["bash", "zsh", "fish"] {
+        let output = stela(folder.path(), &["completions", shell]);
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains("stela"),
+            "{shell}"
+        );
+    }
+    let help = stela(folder.path(), &["--help"]);
+    assert!(String::from_utf8_lossy(&help.stdout).contains("Exit codes"));
+}
