@@ -1,6 +1,7 @@
 //! Where log lines go.
 
 use std::fmt::{self, Write};
+use std::io::IsTerminal;
 
 use slog::{Drain, KV, Key, Level, Logger, Never, OwnedKVList, Record, Serializer, o};
 use tracing_subscriber::EnvFilter;
@@ -17,6 +18,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
         .map_err(|error| format!("the log filter {filter:?}: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => builder.try_init(),

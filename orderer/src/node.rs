@@ -12,6 +12,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use stela_identity::tls::{TlsError, TlsIdentity, TlsRoots, TlsSettings};
 use stela_identity::{Credentials, Msp, MspError};
+use stela_protocol::block::Block;
 use stela_protocol::config::{ChannelConfig, ChannelLimits, Organization};
 use stela_protocol::policy::{Policy, PolicyError};
 use stela_protocol::{ChannelId, ErrorCode, Fingerprint, RpcError};
@@ -173,8 +174,15 @@ impl Node {
         }
         let roots = self.roots_with(&channel.config)?;
         let kv = self.database(requested)?;
-        if Channel::stored_genesis(&kv, requested)?.is_none() {
-            channel.create(&kv)?;
+        match Channel::stored_genesis(&kv, requested)? {
+            None => channel.create(&kv)?,
+            // An earlier attempt was interrupted; what it stored must be the same.
+            Some(stored) => {
+                let stored = Block::decode(stored).map(|block| block.hash);
+                if stored != Ok(channel.genesis.hash) {
+                    return Err(JoinError::OtherGenesis(requested.clone()));
+                }
+            }
         }
         self.tls.replace_roots(&roots)?;
         self.start(channel, orderer, kv)?;

@@ -63,13 +63,18 @@ codes! {
     ///
     /// When no provision applies, the reason is where the permit that came closest failed: the
     /// criteria are looked at in the order of the variants from [`Reason::Actor`] on, and the one
-    /// that passed the most of them is the closest.
+    /// that passed the most of them is the closest. [`decide`] never gives [`Reason::NotActive`]
+    /// and [`Reason::TooManyConsents`]: they are for its caller, when it cannot be asked.
     Reason, "reason",
     {
         /// A permit decided.
         Permitted = "permitted",
         /// A deny decided.
         DeniedByProvision = "denied-by-provision",
+        /// The version is not confirmed, so that no consent is asked.
+        NotActive = "not-active",
+        /// There are more consents than can be looked at.
+        TooManyConsents = "too-many-consents",
         /// There is no permit at all.
         NoConsent = "no-consent",
         /// No permit is for this requester.
@@ -101,6 +106,8 @@ impl Reason {
         match self {
             Self::Permitted => "a consent permits it",
             Self::DeniedByProvision => "a consent denies it",
+            Self::NotActive => "the version is not confirmed",
+            Self::TooManyConsents => "the patient has more consents than can be looked at",
             Self::NoConsent => "there is no consent",
             Self::Actor => "no consent is for this requester",
             Self::Purpose => "no consent is for this purpose",

@@ -11,6 +11,7 @@ use crate::consent;
 use crate::event::{self, RecordEvent};
 use crate::keys;
 use crate::limits::PERMIT_MS;
+use crate::patient;
 use crate::record::{self, Version};
 use crate::request::{ReadGrant, RequestAccess};
 use crate::value::{Basis, State};
@@ -29,6 +30,22 @@ struct Permit {
 struct Judgement {
     basis: Basis,
     decision: Decision,
+}
+
+impl Judgement {
+    /// No consent could open this.
+    fn deny(reason: Reason) -> Self {
+        Self {
+            basis: Basis::Consent,
+            decision: Decision {
+                permit: false,
+                consent: None,
+                provision: None,
+                until_ms: None,
+                reason,
+            },
+        }
+    }
 }
 
 pub(crate) fn request(
@@ -70,7 +87,8 @@ fn judge(
     version: &Version,
     purpose: Purpose,
 ) -> Result<Judgement, ContractError> {
-    if let Some(basis) = without_consent(caller, version, purpose) {
+    let herself = patient::is(ledger, caller, &version.head.patient)?;
+    if let Some(basis) = without_consent(caller, herself, version, purpose) {
         return Ok(Judgement {
             basis,
             decision: Decision {
@@ -82,10 +100,13 @@ fn judge(
             },
         });
     }
+    // A deny and not an error, so that trying out versions leaves a trace.
     if version.state() != State::Active {
-        return Err(ContractError::wrong_state("the version is not confirmed").at("version"));
+        return Ok(Judgement::deny(Reason::NotActive));
     }
-    let consents = consent::all(ledger, &version.head.patient)?;
+    let Some(consents) = consent::within_limit(ledger, &version.head.patient)? else {
+        return Ok(Judgement::deny(Reason::TooManyConsents));
+    };
     let time_ms = ledger.invocation().timestamp_ms;
     Ok(Judgement {
         basis: Basis::Consent,
@@ -94,11 +115,16 @@ fn judge(
 }
 
 /// Who may read without a consent.
-fn without_consent(caller: &Caller, version: &Version, purpose: Purpose) -> Option<Basis> {
+fn without_consent(
+    caller: &Caller,
+    herself: bool,
+    version: &Version,
+    purpose: Purpose,
+) -> Option<Basis> {
     let state = version.state();
     let author = &version.author;
     let corrects = Purpose::Treat.subsumes(purpose) || Purpose::Operations.subsumes(purpose);
-    if caller.is_patient(&version.head.patient) && Purpose::PatientRequest.subsumes(purpose) {
+    if herself && Purpose::PatientRequest.subsumes(purpose) {
         Some(Basis::Patient)
     } else if caller.fingerprint == author.fingerprint && state != State::Active && corrects {
         Some(Basis::Author)

@@ -215,7 +215,8 @@ answer! {
         time: u64,
         /// The transaction.
         transaction: Hex<32>,
-        /// Who did it; absent for a granted consent, which the patient signed.
+        /// Who did it. For a granted consent the certificate with which the patient registered,
+        /// even if she signed with one renewed since: the transaction names that.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<Fingerprint>,
         /// Their organization.

@@ -8,7 +8,7 @@ use crate::answer::{AuditEntry, AuditKind, Page};
 use crate::caller::{Caller, transaction};
 use crate::keys;
 use crate::page::Wanted;
-use crate::patient;
+use crate::patient::{self, Patient};
 use crate::request::AuditTrail;
 use crate::value::Basis;
 
@@ -91,9 +91,11 @@ pub(crate) fn trail(
 ) -> Result<Page<AuditEntry>, ContractError> {
     let caller = Caller::of(ledger)?;
     let wanted = Wanted::new(request.limit, request.bookmark)?;
-    let home = patient::load(ledger, &request.patient)?.organization;
+    let registered = patient::load(ledger, &request.patient)?;
+    let home = &registered.organization;
     let officer = caller.role == Role::PrivacyOfficer;
-    let sees_all = caller.is_patient(&request.patient) || (officer && caller.organization == home);
+    let sees_all =
+        caller.is_patient(&request.patient, home) || (officer && caller.organization == *home);
     if !sees_all && !officer {
         return Err(ContractError::forbidden(
             "the audit trail is for the patient and for privacy officers",
@@ -101,17 +103,17 @@ pub(crate) fn trail(
     }
     let range = keys::audit_trail(&request.patient)?;
     wanted.read(ledger, &range, |entry| {
-        let entry = read(entry)?;
+        let entry = read(entry, &registered)?;
         let own = entry.organization.as_ref() == Some(&caller.organization);
         Ok(Some(entry).filter(|_| sees_all || own))
     })
 }
 
-fn read(entry: &Entry) -> Result<AuditEntry, ContractError> {
+fn read(entry: &Entry, patient: &Patient) -> Result<AuditEntry, ContractError> {
     let (time, transaction) = keys::audit_parts(&entry.key)?;
     // An entry for a granted consent is the consent, which has no field `event`.
     if let Ok(consent) = json::stored::<Consent>("consent", &entry.value) {
-        return Ok(granted(&consent, time, transaction));
+        return Ok(granted(&consent, patient, time, transaction));
     }
     let stored: Stored = json::stored("audit entry", &entry.value)?;
     Ok(AuditEntry {
@@ -131,13 +133,14 @@ fn read(entry: &Entry) -> Result<AuditEntry, ContractError> {
     })
 }
 
-fn granted(consent: &Consent, time: u64, transaction: Hex<32>) -> AuditEntry {
+/// Only she grants, from the organization that registered her.
+fn granted(consent: &Consent, patient: &Patient, time: u64, transaction: Hex<32>) -> AuditEntry {
     AuditEntry {
         event: AuditKind::ConsentGranted,
         time,
         transaction,
-        by: None,
-        organization: None,
+        by: Some(patient.certificate),
+        organization: Some(patient.organization.clone()),
         role: Role::Patient,
         record: None,
         version: None,

@@ -33,23 +33,21 @@ impl Caller {
         })
     }
 
-    /// Whether the caller is this patient herself.
-    pub(crate) fn is_patient(&self, patient: &Id) -> bool {
+    /// Whether the certificate says that the caller is this patient. Any organization can issue
+    /// such a certificate: [`Caller::is_patient`] and [`crate::patient::is`] are what counts.
+    pub(crate) fn claims_patient(&self, patient: &Id) -> bool {
         self.role == Role::Patient && self.patient.as_ref() == Some(patient)
+    }
+
+    /// Whether the caller is this patient herself, whom the organization `home` registered.
+    pub(crate) fn is_patient(&self, patient: &Id, home: &Organization) -> bool {
+        self.claims_patient(patient) && self.organization == *home
     }
 
     /// Whether the caller answers for the records or the privacy of this organization.
     pub(crate) fn is_officer_of(&self, organization: &Organization) -> bool {
         matches!(self.role, Role::RecordsOfficer | Role::PrivacyOfficer)
             && self.organization == *organization
-    }
-
-    pub(crate) fn must_be_patient(&self, patient: &Id) -> Result<(), ContractError> {
-        if self.is_patient(patient) {
-            Ok(())
-        } else {
-            Err(ContractError::forbidden("only the patient herself may do this").at("patient"))
-        }
     }
 
     pub(crate) fn requester(&self) -> Requester<'_> {

@@ -1,6 +1,6 @@
 //! Consents: granting, revoking, looking at them.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use stela_consent::{Consent, Id, Status};
@@ -32,10 +32,11 @@ pub(crate) fn grant(
     let caller = Caller::of(ledger)?;
     let patient = caller
         .patient
-        .filter(|patient| caller.is_patient(patient))
+        .filter(|patient| caller.claims_patient(patient))
         .ok_or_else(|| ContractError::forbidden("only a patient grants consent"))?;
-    // That she is registered is not asked: the certificate says who she is, and a consent may well
-    // be the first thing that she does.
+    patient::must_be(ledger, &caller, &patient)?;
+    // How many there are is not counted here: patients grant several at once, and a count would
+    // make those conflict. Beyond the limit, decisions deny.
     let key = keys::consent(&patient, &consent.id())?;
     if ledger.get(&key).is_some() {
         return Err(ContractError::already_exists("consent"));
@@ -56,7 +57,7 @@ pub(crate) fn revoke(
 ) -> Result<Done, ContractError> {
     let RevokeConsent { patient, consent } = request;
     let caller = Caller::of(ledger)?;
-    caller.must_be_patient(&patient)?;
+    patient::must_be(ledger, &caller, &patient)?;
     if ledger.get(&keys::consent(&patient, &consent)?).is_none() {
         return Err(ContractError::not_found("consent"));
     }
@@ -82,37 +83,56 @@ pub(crate) fn all(
     ledger: &dyn Ledger,
     patient: &Id,
 ) -> Result<Vec<(Consent, Status)>, ContractError> {
+    within_limit(ledger, patient)?.ok_or_else(|| {
+        ContractError::new(
+            "limit-exceeded",
+            format!("a decision takes at most {CONSENTS_MAX} consents of a patient into account"),
+        )
+    })
+}
+
+/// [`all`], or nothing when there are more than a decision can take into account.
+pub(crate) fn within_limit(
+    ledger: &dyn Ledger,
+    patient: &Id,
+) -> Result<Option<Vec<(Consent, Status)>>, ContractError> {
+    // There are at most as many revocations as consents, so these are all when those are.
+    let Some(found) = whole(ledger, &keys::consents(patient)?) else {
+        return Ok(None);
+    };
     let revoked = revocations(ledger, patient)?;
-    let found = whole(ledger, &keys::consents(patient)?)?;
     let read = |entry: &stela_guest::Entry| {
         let consent: Consent = json::stored("consent", &entry.value)?;
-        let status = match revoked.get(&consent.id()) {
-            Some(_) => Status::Inactive,
-            None => Status::Active,
+        let status = if revoked.contains(&consent.id()) {
+            Status::Inactive
+        } else {
+            Status::Active
         };
         Ok((consent, status))
     };
+    let consents: Result<Vec<_>, ContractError> = found.entries.iter().map(read).collect();
+    consents.map(Some)
+}
+
+fn revocations(ledger: &dyn Ledger, patient: &Id) -> Result<BTreeSet<Id>, ContractError> {
+    let found = whole(ledger, &keys::revocations(patient)?)
+        .ok_or_else(|| ContractError::corrupt_state("revocation"))?;
+    let read = |entry: &stela_guest::Entry| keys::attribute(&entry.key, 1);
     found.entries.iter().map(read).collect()
 }
 
-fn revocations(ledger: &dyn Ledger, patient: &Id) -> Result<BTreeMap<Id, u64>, ContractError> {
-    let found = whole(ledger, &keys::revocations(patient)?)?;
-    let read = |entry: &stela_guest::Entry| {
-        let revocation: Revocation = json::stored("revocation", &entry.value)?;
-        Ok((keys::attribute(&entry.key, 1)?, revocation.time_ms))
-    };
-    found.entries.iter().map(read).collect()
-}
-
-fn whole(ledger: &dyn Ledger, range: &KeyRange) -> Result<Found, ContractError> {
+fn whole(ledger: &dyn Ledger, range: &KeyRange) -> Option<Found> {
     let page = ledger.range(range, CONSENTS_MAX + 1);
-    if page.next.is_some() {
-        return Err(ContractError::new(
-            "limit-exceeded",
-            format!("a decision takes at most {CONSENTS_MAX} consents of a patient into account"),
-        ));
-    }
-    Ok(page)
+    page.next.is_none().then_some(page)
+}
+
+/// When a consent was revoked, if it was.
+fn revoked(ledger: &dyn Ledger, patient: &Id, consent: &Id) -> Result<Option<u64>, ContractError> {
+    let Some(value) = ledger.get(&keys::revocation(patient, consent)?) else {
+        return Ok(None);
+    };
+    let revocation: Revocation = json::stored("revocation", &value)?;
+    Ok(Some(revocation.time_ms))
 }
 
 pub(crate) fn list(
@@ -123,14 +143,13 @@ pub(crate) fn list(
     let patient = request.patient;
     let wanted = Wanted::new(request.limit, request.bookmark)?;
     let home = patient::load(ledger, &patient)?.organization;
-    let sees_all = caller.is_patient(&patient) || caller.is_officer_of(&home);
+    let sees_all = caller.is_patient(&patient, &home) || caller.is_officer_of(&home);
     if !sees_all {
         must_be_author(ledger, &caller, &patient, request.record.as_ref())?;
     }
-    let revoked = revocations(ledger, &patient)?;
     wanted.read(ledger, &keys::consents(&patient)?, |entry| {
         let consent: Consent = json::stored("consent", &entry.value)?;
-        let revoked = revoked.get(&consent.id()).copied();
+        let revoked = revoked(ledger, &patient, &consent.id())?;
         let status = revoked.map_or(Status::Active, |_| Status::Inactive);
         let filed = FiledConsent {
             consent,

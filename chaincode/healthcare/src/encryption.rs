@@ -8,6 +8,7 @@ use crate::answer::{Done, EncryptionKey, Page};
 use crate::caller::Caller;
 use crate::keys;
 use crate::page::Wanted;
+use crate::patient;
 use crate::request::{EncryptionKeys, RegisterEncryptionKey};
 
 #[derive(Serialize, Deserialize)]
@@ -31,14 +32,15 @@ pub(crate) fn register(
 ) -> Result<Done, ContractError> {
     let caller = Caller::of(ledger)?;
     let fingerprint = caller.fingerprint;
+    let patient = own_patient(ledger, &caller)?;
     let by_role = keys::encryption_key_by_role(&caller.organization, caller.role, &fingerprint)?;
     ledger.put(&by_role, INDEXED);
-    if let (Role::Patient, Some(patient)) = (caller.role, &caller.patient) {
+    if let Some(patient) = &patient {
         let by_patient = keys::encryption_key_by_patient(patient, &fingerprint)?;
         ledger.put(&by_patient, INDEXED);
     }
     let owner = Owner {
-        patient: caller.patient.filter(|_| caller.role == Role::Patient),
+        patient,
         organization: caller.organization,
         role: caller.role,
         time: ledger.invocation().timestamp_ms,
@@ -49,6 +51,18 @@ pub(crate) fn register(
     );
     ledger.put(&keys::encryption_key(&fingerprint)?, argument);
     Ok(Done {})
+}
+
+/// For a caller of the role patient: which one she is. Keys of others must not be found as hers.
+fn own_patient(ledger: &dyn Ledger, caller: &Caller) -> Result<Option<Id>, ContractError> {
+    if caller.role != Role::Patient {
+        return Ok(None);
+    }
+    let patient = caller.patient.ok_or_else(|| {
+        ContractError::forbidden("your certificate does not say which patient you are")
+    })?;
+    patient::must_be(ledger, caller, &patient)?;
+    Ok(Some(patient))
 }
 
 pub(crate) fn list(

@@ -7,20 +7,25 @@
 //!
 //! | Function | Who | What it does |
 //! |---|---|---|
-//! | `register_patient` | the patient (role `patient`, attribute `patient`) | makes her known on the channel |
-//! | `register_encryption_key` | anybody with a role, for herself | publishes the X-Wing key to wrap record keys for |
+//! | `register_patient` | whose certificate names her (role `patient`, attribute `patient`) | makes her known on the channel, as a patient of the certificate's organization |
+//! | `register_encryption_key` | anybody with a role, for herself; patients once they are registered | publishes the X-Wing key to wrap record keys for |
 //! | `encryption_keys` | anybody with a role | finds such keys by fingerprint, by role at an organization, or by patient |
-//! | `submit_record` | practitioner, records officer; device or patient for the patient in their certificate | version 1 of a record, `pending` |
+//! | `submit_record` | practitioner, records officer; the patient; a device of her organization whose certificate names her | version 1 of a record, `pending` |
 //! | `amend_record` | the same, of the organization that submitted the record | the next version, `pending`; the one before must not be |
 //! | `confirm_record`, `reject_record` | a records officer of the submitting organization, never the author | `active` or `rejected` |
 //! | `grant_consent`, `revoke_consent` | the patient | consent and its end |
 //! | `list_consents` | the patient; records and privacy officers of her organization; the author of a record about her, the standing ones | |
-//! | `share_keys` | the patient; the author while a consent stands that covers the version | adds a list of wrapped keys to a version |
+//! | `share_keys` | the patient; the author while a consent stands that covers the version | adds a list of wrapped keys to a version, up to [`limits::WRAPS_MAX`], the author up to [`limits::AUTHOR_WRAPS_MAX`] |
 //! | `request_access` | anybody with a role; endorsed only | decides, and records permit **or** deny |
 //! | `read_grant` | the holder of a permit | what is needed to read: CID, header, commitments |
 //! | `get_record` | the patient; officers of her and of the submitting organization; the author; holders of a permit | one version's metadata |
 //! | `list_records` | the same, of what they may see; others the active versions that a consent would open to them | |
 //! | `audit_trail` | the patient; privacy officers of her organization; other privacy officers what their own organization did | |
+//!
+//! The patient is a caller of the role `patient` whose certificate names her and is of the
+//! organization that registered her: another organization cannot make itself a patient by issuing
+//! such a certificate, and a renewed certificate of her own goes on being hers. The organization
+//! that registers an id first has it; ids cannot be guessed before they are registered.
 //!
 //! # Access
 //! In this order:
@@ -31,8 +36,11 @@
 //! 4. everybody else only active versions, as the patient's consents decide ([`stela_consent`]).
 //!
 //! A refused access is a normal answer, so that it is committed with its audit entry; only a
-//! malformed request, an unknown record or one that is not active is an error. A permit expires
-//! ([`limits::PERMIT_MS`], or with its consent), and `read_grant` asks the consents again.
+//! malformed request, an unknown record or another patient's is an error. A version that is not
+//! active is denied to everybody else with the reason `not-active`. A patient may have
+//! [`limits::CONSENTS_MAX`] consents, revoked ones included; with more, consents open nothing, with
+//! the reason `too-many-consents`. Grants do not count them, so that they never conflict. A permit
+//! expires ([`limits::PERMIT_MS`], or with its consent), and `read_grant` asks the consents again.
 //!
 //! # State
 //! One key per thing, so that concurrent work does not conflict. `·` is the separator of composite
@@ -40,7 +48,7 @@
 //!
 //! | Key | Value |
 //! |---|---|
-//! | `p·patient` | the organization and certificate that registered |
+//! | `p·patient` | the organization and certificate that registered; never changes |
 //! | `c·patient·consent` | the consent, as the patient's argument has it |
 //! | `x·patient·consent` | when it was revoked |
 //! | `r·record` | patient, newest version, active version |

@@ -2,10 +2,13 @@
 
 /// How long a permit lasts at most: one hour, in milliseconds.
 pub const PERMIT_MS: u64 = 3_600_000;
-/// Consents of one patient that a decision can take into account.
+/// Consents of one patient, revoked ones included, that a decision can take into account; with
+/// more, nobody gets access by consent.
 pub const CONSENTS_MAX: u32 = 999;
-/// Lists of wrapped keys of one version of a record that an answer names.
+/// Lists of wrapped keys of one version of a record.
 pub const WRAPS_MAX: u32 = 200;
+/// How many of them the version's author may add, the one she submitted it with included.
+pub const AUTHOR_WRAPS_MAX: u32 = WRAPS_MAX / 2;
 /// Entries of a page when the request names no limit.
 pub const PAGE_DEFAULT: u32 = 50;
 /// Entries of a page.

@@ -28,7 +28,7 @@ pub(crate) fn register(
     request: RegisterPatient,
 ) -> Result<Done, ContractError> {
     let caller = Caller::of(ledger)?;
-    caller.must_be_patient(&request.patient)?;
+    must_claim(&caller, &request.patient)?;
     let key = keys::patient(&request.patient)?;
     if ledger.get(&key).is_some() {
         return Err(ContractError::already_exists("patient"));
@@ -42,6 +42,47 @@ pub(crate) fn register(
     };
     ledger.put(&key, &json::encode(&entry)?);
     Ok(Done {})
+}
+
+/// Whether the caller is this patient herself: the certificate says so, and it is of the
+/// organization that registered her. A renewed certificate of that organization is as good.
+pub(crate) fn is(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    patient: &Id,
+) -> Result<bool, ContractError> {
+    Ok(caller.claims_patient(patient)
+        && caller.is_patient(patient, &load(ledger, patient)?.organization))
+}
+
+/// Refuses everybody but this patient herself.
+pub(crate) fn must_be(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    patient: &Id,
+) -> Result<(), ContractError> {
+    must_claim(caller, patient)?;
+    must_be_home(caller, &load(ledger, patient)?.organization)
+}
+
+/// Refuses a certificate for the patient from another organization than hers.
+pub(crate) fn must_be_home(caller: &Caller, home: &Organization) -> Result<(), ContractError> {
+    if caller.organization == *home {
+        Ok(())
+    } else {
+        Err(ContractError::forbidden(
+            "your certificate is not from the organization that registered the patient",
+        )
+        .at("patient"))
+    }
+}
+
+fn must_claim(caller: &Caller, patient: &Id) -> Result<(), ContractError> {
+    if caller.claims_patient(patient) {
+        Ok(())
+    } else {
+        Err(ContractError::forbidden("only the patient herself may do this").at("patient"))
+    }
 }
 
 /// A registered patient.

@@ -114,7 +114,6 @@ pub(crate) fn submit(
     argument: &[u8],
 ) -> Result<Done, ContractError> {
     let caller = author(ledger, &request)?;
-    patient::load(ledger, &request.patient)?;
     if request.version != 1 {
         return Err(ContractError::invalid(
             "version",
@@ -163,15 +162,22 @@ pub(crate) fn amend(
 /// The caller, when she may author records about this patient.
 fn author(ledger: &dyn Ledger, request: &SubmitRecord) -> Result<Caller, ContractError> {
     let caller = Caller::of(ledger)?;
-    match caller.role {
-        Role::Practitioner | Role::RecordsOfficer => Ok(caller),
-        Role::Device | Role::Patient if caller.patient == Some(request.patient) => Ok(caller),
-        Role::Device | Role::Patient => Err(ContractError::forbidden(
-            "your certificate is bound to another patient",
-        )
-        .at("patient")),
-        _ => Err(ContractError::forbidden("your role submits no records")),
+    let bound = match caller.role {
+        Role::Practitioner | Role::RecordsOfficer => false,
+        Role::Device | Role::Patient if caller.patient == Some(request.patient) => true,
+        Role::Device | Role::Patient => {
+            return Err(
+                ContractError::forbidden("your certificate is bound to another patient")
+                    .at("patient"),
+            );
+        }
+        _ => return Err(ContractError::forbidden("your role submits no records")),
+    };
+    let home = patient::load(ledger, &request.patient)?.organization;
+    if bound {
+        patient::must_be_home(&caller, &home)?;
     }
+    Ok(caller)
 }
 
 fn write(
@@ -284,7 +290,7 @@ pub(crate) fn get(
 
 /// Whether a version's metadata is the caller's business without a permit.
 fn answers_for(caller: &Caller, version: &Version, home: &Organization) -> bool {
-    caller.is_patient(&version.head.patient)
+    caller.is_patient(&version.head.patient, home)
         || caller.fingerprint == version.author.fingerprint
         || caller.is_officer_of(&version.author.organization)
         || caller.is_officer_of(home)
@@ -297,7 +303,7 @@ pub(crate) fn list(
     let caller = Caller::of(ledger)?;
     let wanted = Wanted::new(request.limit, request.bookmark)?;
     let home = patient::load(ledger, &request.patient)?.organization;
-    let consents = if caller.is_patient(&request.patient) {
+    let consents = if caller.is_patient(&request.patient, &home) {
         Vec::new()
     } else {
         consent::all(ledger, &request.patient)?

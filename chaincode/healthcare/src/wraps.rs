@@ -10,7 +10,8 @@ use crate::caller::Caller;
 use crate::consent;
 use crate::event::{self, RecordEvent};
 use crate::keys;
-use crate::limits::WRAPS_MAX;
+use crate::limits::{AUTHOR_WRAPS_MAX, WRAPS_MAX};
+use crate::patient;
 use crate::record;
 use crate::request::ShareKeys;
 use crate::value::State;
@@ -34,7 +35,8 @@ pub(crate) fn share(ledger: &mut dyn Ledger, request: ShareKeys) -> Result<Done,
     if shared.state() == State::Rejected {
         return Err(ContractError::wrong_state("the version was rejected").at("version"));
     }
-    if !caller.is_patient(&patient) {
+    let herself = patient::is(ledger, &caller, &patient)?;
+    if !herself {
         if caller.fingerprint != shared.author.fingerprint {
             return Err(ContractError::forbidden(
                 "keys are shared by the patient or by the record's author",
@@ -43,6 +45,7 @@ pub(crate) fn share(ledger: &mut dyn Ledger, request: ShareKeys) -> Result<Done,
         }
         must_have_grantees(ledger, &patient, &shared)?;
     }
+    must_have_room(ledger, &caller, &request, herself)?;
     add(ledger, &caller, &record, version)?;
     let entry = Stored::by(AuditKind::KeysShared, &caller).about(record, version);
     audit::write(ledger, &patient, entry)?;
@@ -72,6 +75,34 @@ fn must_have_grantees(
     Ok(())
 }
 
+/// Refuses a list that an answer about the version would not name any more. The author takes at
+/// most half of them, so that she cannot keep the patient from sharing.
+fn must_have_room(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    request: &ShareKeys,
+    herself: bool,
+) -> Result<(), ContractError> {
+    let lists = ledger.range(&keys::wraps(&request.record, request.version)?, WRAPS_MAX);
+    let mut own: u32 = 0;
+    for entry in &lists.entries {
+        let wrap: Wrap = json::stored("list of wrapped keys", &entry.value)?;
+        own += u32::from(wrap.by == caller.fingerprint);
+    }
+    let full = lists.entries.len() >= WRAPS_MAX as usize;
+    if full || (!herself && own >= AUTHOR_WRAPS_MAX) {
+        return Err(ContractError::new(
+            "limit-exceeded",
+            format!(
+                "a version takes at most {WRAPS_MAX} lists of wrapped keys, {AUTHOR_WRAPS_MAX} of \
+                 them from its author"
+            ),
+        )
+        .at("version"));
+    }
+    Ok(())
+}
+
 /// Adds the list to which the proposal's one side commitment commits.
 pub(crate) fn add(
     ledger: &mut dyn Ledger,
@@ -97,7 +128,7 @@ pub(crate) fn add(
     Ok(())
 }
 
-/// The commitments to a version's lists.
+/// The commitments to a version's lists: all of them, since none is added beyond the limit.
 pub(crate) fn of(
     ledger: &dyn Ledger,
     record: &Id,

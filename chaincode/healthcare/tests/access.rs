@@ -6,7 +6,7 @@ mod support;
 use serde_json::{Value, json};
 use stela_guest::Caller;
 use stela_healthcare::answer::{AuditKind, FiledConsent, Page, ReadGrant, Verdict};
-use stela_healthcare::limits::PERMIT_MS;
+use stela_healthcare::limits::{AUTHOR_WRAPS_MAX, CONSENTS_MAX, PERMIT_MS, WRAPS_MAX};
 use support::{
     CONSENT, Clinic, HOUR_MS, OTHER_PATIENT, PATIENT, RECORD, access, id, submission, to_b, with,
 };
@@ -39,7 +39,12 @@ fn consent_is_granted_and_revoked_by_the_patient_alone() {
     }
     let unregistered = Caller::new("HospitalA", "patient", [7; 32])
         .with_attribute("patient", &id(OTHER_PATIENT).to_string());
-    clinic.ok(&unregistered, "grant_consent", consent.clone());
+    clinic.refused(
+        &unregistered,
+        "grant_consent",
+        consent.clone(),
+        "not-found patient",
+    );
     let patient = clinic.patient.clone();
     let outcome = clinic.ok(&patient, "grant_consent", consent.clone());
     assert_eq!(outcome.events[0].0, "consent.granted");
@@ -112,7 +117,8 @@ fn a_grant_is_small_and_stores_the_signed_bytes() {
     );
     let keys: usize = outcome.writes.keys().map(Vec::len).sum();
     assert!(keys <= 130, "{keys} bytes of keys");
-    assert_eq!((outcome.reads, outcome.ranges), (1, 0));
+    // Whose patient she is, and whether the id is taken. No range: grants never conflict.
+    assert_eq!((outcome.reads, outcome.ranges), (2, 0));
 }
 
 #[test]
@@ -307,31 +313,15 @@ fn what_is_not_confirmed_is_for_patient_author_and_reviewer() {
         clinic.officer.clone(),
         clinic.reader.clone(),
     );
-    clinic.refused(
-        &reader,
-        "request_access",
-        access(1, "TREAT"),
-        "wrong-state version",
-    );
-    clinic.refused(
-        &officer,
-        "request_access",
-        access(1, "TREAT"),
-        "wrong-state version",
-    );
     let elsewhere = Caller::new("HospitalB", "records-officer", [8; 32]);
-    clinic.refused(
-        &elsewhere,
-        "request_access",
-        access(1, "HUAPRV"),
-        "wrong-state version",
-    );
-    clinic.refused(
-        &author,
-        "request_access",
-        access(1, "HMARKT"),
-        "wrong-state version",
-    );
+    for (caller, purpose) in [
+        (&reader, "TREAT"),
+        (&officer, "TREAT"),
+        (&elsewhere, "HUAPRV"),
+        (&author, "HMARKT"),
+    ] {
+        assert_eq!(clinic.decision(caller, 1, purpose), "deny not-active");
+    }
     assert_eq!(clinic.decision(&patient, 1, "PATRQT"), "permit patient");
     assert_eq!(clinic.decision(&author, 1, "TREAT"), "permit author");
     assert_eq!(clinic.decision(&author, 1, "RECORDMGT"), "permit author");
@@ -357,12 +347,7 @@ fn an_old_version_stays_readable_to_those_entitled() {
         clinic.stranger.clone(),
     );
     clinic.ok(&author, "amend_record", submission(2));
-    clinic.refused(
-        &reader,
-        "request_access",
-        access(2, "TREAT"),
-        "wrong-state version",
-    );
+    assert_eq!(clinic.decision(&reader, 2, "TREAT"), "deny not-active");
     clinic.confirm(2);
     assert_eq!(clinic.decision(&reader, 1, "TREAT"), "permit consent");
     assert_eq!(clinic.decision(&reader, 2, "TREAT"), "permit consent");
@@ -478,6 +463,9 @@ fn the_audit_trail_has_everything_in_order() {
     );
     assert!(trail.is_sorted_by_key(|entry| entry.time));
     assert_eq!(trail[4].consent, Some(id(CONSENT)));
+    assert_eq!(trail[4].by.unwrap().0, patient.fingerprint);
+    let home = trail[4].organization.as_ref().unwrap();
+    assert_eq!(home.as_str(), patient.organization);
     assert_eq!(trail[7].consent, Some(id(CONSENT)));
     assert_eq!(trail, clinic.trail(&clinic.patient));
     // Another organization's privacy officer answers for her own people only.
@@ -518,4 +506,166 @@ fn nothing_of_a_refused_call_stands_in_its_error() {
             .unwrap_err();
         assert!(!error.to_string().contains(canary), "{error}");
     }
+}
+
+/// A certificate for the patient, from an organization.
+fn certificate(organization: &str, role: &str) -> Caller {
+    let fingerprint = if role == "device" { 0x98 } else { 0x99 };
+    Caller::new(organization, role, [fingerprint; 32])
+        .with_attribute("patient", &id(PATIENT).to_string())
+}
+
+#[test]
+fn another_organizations_certificate_for_the_patient_is_worth_nothing() {
+    let mut clinic = Clinic::with_consent();
+    let impostor = certificate("HospitalC", "patient");
+    let own = with(submission(1), "record", json!(id(0x22)));
+    let of_patient = json!({"patient": id(PATIENT)});
+    let version = json!({"patient": id(PATIENT), "record": id(RECORD), "version": 1});
+    let consent = with(to_b(), "id", json!(id(CONSENT + 1)));
+    let revoke = json!({"patient": id(PATIENT), "consent": id(CONSENT)});
+    let key = data_encoding::BASE64.encode(&[9; stela_healthcare::limits::PUBLIC_KEY_BYTES]);
+    for (function, argument, expected) in [
+        (
+            "register_patient",
+            of_patient.clone(),
+            "already-exists patient",
+        ),
+        ("grant_consent", consent, "forbidden patient"),
+        ("revoke_consent", revoke, "forbidden patient"),
+        ("share_keys", version, "forbidden record"),
+        (
+            "register_encryption_key",
+            json!({"key": key}),
+            "forbidden patient",
+        ),
+        ("submit_record", own.clone(), "forbidden patient"),
+        ("amend_record", submission(2), "forbidden patient"),
+    ] {
+        clinic.refused(&impostor, function, argument, expected);
+    }
+    let device = certificate("HospitalC", "device");
+    clinic.refused(&device, "submit_record", own.clone(), "forbidden patient");
+    assert_eq!(clinic.decision(&impostor, 1, "PATRQT"), "deny actor");
+    for function in ["list_consents", "audit_trail"] {
+        clinic.ask_refused(&impostor, function, of_patient.clone(), "forbidden");
+    }
+    let record = json!({"record": id(RECORD), "version": 1});
+    clinic.ask_refused(&impostor, "get_record", record, "forbidden");
+    let listed: Page<Value> = clinic.ask(&impostor, "list_records", of_patient.clone());
+    assert!(listed.entries.is_empty());
+    // A pending version of her own is no way in either.
+    clinic.ok(&certificate("HospitalA", "device"), "submit_record", own);
+    let listed: Page<Value> = clinic.ask(&impostor, "list_records", of_patient);
+    assert!(listed.entries.is_empty());
+}
+
+#[test]
+fn a_renewed_certificate_of_the_same_organization_is_hers() {
+    let mut clinic = Clinic::with_consent();
+    let renewed = certificate("HospitalA", "patient");
+    let of_patient = json!({"patient": id(PATIENT)});
+    let version = json!({"patient": id(PATIENT), "record": id(RECORD), "version": 1});
+    let consent = with(to_b(), "id", json!(id(CONSENT + 1)));
+    let revoke = json!({"patient": id(PATIENT), "consent": id(CONSENT)});
+    let key = data_encoding::BASE64.encode(&[9; stela_healthcare::limits::PUBLIC_KEY_BYTES]);
+    clinic.ok(&renewed, "grant_consent", consent);
+    clinic.ok(&renewed, "revoke_consent", revoke);
+    clinic.ok(&renewed, "share_keys", version);
+    clinic.ok(&renewed, "register_encryption_key", json!({"key": key}));
+    assert_eq!(clinic.decision(&renewed, 1, "PATRQT"), "permit patient");
+    let consents: Page<FiledConsent> = clinic.ask(&renewed, "list_consents", of_patient.clone());
+    assert_eq!(consents.entries.len(), 2);
+    let listed: Page<Value> = clinic.ask(&renewed, "list_records", of_patient);
+    assert_eq!(listed.entries.len(), 1);
+    assert_eq!(clinic.trail(&renewed), clinic.trail(&clinic.patient));
+    assert_eq!(clinic.record(&renewed, 1).record, id(RECORD));
+}
+
+#[test]
+fn trying_out_versions_that_are_not_active_leaves_a_trace() {
+    let mut clinic = Clinic::with_pending();
+    let (stranger, officer) = (clinic.stranger.clone(), clinic.officer.clone());
+    assert_eq!(clinic.decision(&stranger, 1, "TREAT"), "deny not-active");
+    let reject = json!({"record": id(RECORD), "version": 1, "reason": "incomplete"});
+    clinic.ok(&officer, "reject_record", reject);
+    clinic.ledger.advance_ms(1);
+    let outcome = clinic.ok(&stranger, "request_access", access(1, "TREAT"));
+    assert_eq!(outcome.events[0].0, "access.denied");
+    let trail = clinic.trail(&clinic.patient);
+    let denied: Vec<_> = trail
+        .iter()
+        .filter(|entry| entry.event == AuditKind::AccessDenied)
+        .collect();
+    assert_eq!(denied.len(), 2);
+    for entry in denied {
+        assert_eq!(entry.by.unwrap().0, stranger.fingerprint);
+        assert_eq!(entry.reason.as_deref(), Some("not-active"));
+    }
+    assert_eq!(grant(&clinic, &stranger, None).unwrap_err(), "forbidden");
+}
+
+#[test]
+fn no_list_of_wrapped_keys_is_added_that_would_not_be_named() {
+    let mut clinic = Clinic::with_consent();
+    let (patient, author) = (clinic.patient.clone(), clinic.author.clone());
+    let request = json!({"patient": id(PATIENT), "record": id(RECORD), "version": 1}).to_string();
+    let mut made: u32 = 1;
+    let mut share = |clinic: &mut Clinic, caller: &Caller| {
+        made += 1;
+        let mut side = [0xaa; 32];
+        side[..4].copy_from_slice(&made.to_be_bytes());
+        clinic
+            .ledger
+            .submit_with_side(caller, "share_keys", &[request.as_bytes()], &[side])
+            .map_err(|error| error.code)
+    };
+    // The list that the author submitted the record with is the first of hers.
+    for _ in 1..AUTHOR_WRAPS_MAX {
+        share(&mut clinic, &author).unwrap();
+    }
+    assert_eq!(share(&mut clinic, &author).unwrap_err(), "limit-exceeded");
+    for _ in AUTHOR_WRAPS_MAX..WRAPS_MAX {
+        share(&mut clinic, &patient).unwrap();
+    }
+    assert_eq!(share(&mut clinic, &patient).unwrap_err(), "limit-exceeded");
+    assert_eq!(share(&mut clinic, &author).unwrap_err(), "limit-exceeded");
+    let named = clinic.record(&patient, 1).wraps.len();
+    assert_eq!(named, WRAPS_MAX as usize);
+}
+
+#[test]
+fn more_consents_than_can_be_looked_at_open_nothing_and_say_so() {
+    let mut clinic = Clinic::with_record();
+    let (patient, reader) = (clinic.patient.clone(), clinic.reader.clone());
+    let mut granted: u32 = 0;
+    let mut grant_one = |clinic: &mut Clinic| {
+        granted += 1;
+        let mut consent = [0; 16];
+        consent[..4].copy_from_slice(&granted.to_be_bytes());
+        let consent = with(to_b(), "id", json!(stela_consent::Hex(consent))).to_string();
+        clinic
+            .ledger
+            .submit(&patient, "grant_consent", &[consent.as_bytes()])
+            .unwrap();
+    };
+    for _ in 0..CONSENTS_MAX {
+        grant_one(&mut clinic);
+    }
+    assert_eq!(clinic.decision(&reader, 1, "TREAT"), "permit consent");
+    assert!(grant(&clinic, &reader, None).is_ok());
+    grant_one(&mut clinic);
+    clinic.ledger.advance_ms(1);
+    assert_eq!(grant(&clinic, &reader, None).unwrap_err(), "forbidden");
+    assert_eq!(
+        clinic.decision(&reader, 1, "TREAT"),
+        "deny too-many-consents"
+    );
+    let last = clinic.trail_end(&clinic.patient);
+    assert_eq!(last.reason.as_deref(), Some("too-many-consents"));
+    // Her own access and her list go on.
+    assert_eq!(clinic.decision(&patient, 1, "PATRQT"), "permit patient");
+    let page: Page<FiledConsent> =
+        clinic.ask(&patient, "list_consents", json!({"patient": id(PATIENT)}));
+    assert!(page.bookmark.is_some());
 }

@@ -438,6 +438,21 @@ fn encryption_keys_are_published_by_their_owners() {
     clinic.ok(&patient, "register_encryption_key", register(key(2)));
     let colleague = Caller::new("HospitalB", "practitioner", [8; 32]);
     clinic.ok(&colleague, "register_encryption_key", register(key(3)));
+    let unregistered = Caller::new("HospitalA", "patient", [7; 32])
+        .with_attribute("patient", &id(OTHER_PATIENT).to_string());
+    clinic.refused(
+        &unregistered,
+        "register_encryption_key",
+        register(key(5)),
+        "not-found patient",
+    );
+    let unbound = Caller::new("HospitalA", "patient", [7; 32]);
+    clinic.refused(
+        &unbound,
+        "register_encryption_key",
+        register(key(5)),
+        "forbidden",
+    );
     // A later key replaces the earlier one.
     clinic.ok(&colleague, "register_encryption_key", register(key(4)));
     let find = |request: Value| -> Vec<(u8, String)> {

@@ -3,7 +3,7 @@
 
 use stela_protocol::limits::{
     EVENT_BYTES_MAX, EVENT_NAME_BYTES_MAX, EVENTS_MAX, PACKAGE_BYTES_MAX, RWSET_ENTRIES_MAX,
-    VALUE_BYTES_MAX,
+    VALUE_BYTES_MAX, WRITE_BYTES_MAX,
 };
 
 /// How often the epoch moves on, in milliseconds.
@@ -82,7 +82,7 @@ impl Default for RuntimeLimits {
             range_entries: 1_000,
             set_entries: RWSET_ENTRIES_MAX as u64,
             read_bytes: 16 << 20,
-            write_bytes: 512 << 10,
+            write_bytes: WRITE_BYTES_MAX as u64,
             value_bytes: VALUE_BYTES_MAX,
             events: EVENTS_MAX as u64,
             event_name_bytes: EVENT_NAME_BYTES_MAX,

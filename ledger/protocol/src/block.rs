@@ -210,10 +210,26 @@ impl Block {
             return refuse("its time is before that of the block before it");
         }
         let config = self.header.last_config;
+        if config == number && !self.is_config() {
+            return refuse("it says that it has a configuration, and has none alone in it");
+        }
         if config != previous.last_config && config != number {
             return refuse("its last configuration is neither the one before it nor its own");
         }
         Ok(())
+    }
+
+    /// Whether the block carries one configuration and nothing else.
+    pub fn is_config(&self) -> bool {
+        let [envelope] = self.envelopes.as_slice() else {
+            return false;
+        };
+        let payload = pb::Envelope::decode(envelope.clone())
+            .and_then(|envelope| pb::Payload::decode(envelope.payload));
+        matches!(
+            payload.map(|payload| payload.body),
+            Ok(Some(pb::payload::Body::Config(_)))
+        )
     }
 }
 
@@ -278,6 +294,21 @@ mod tests {
         ] {
             assert!(wrong.check_follows(&first.header, &first.hash).is_err());
         }
+    }
+
+    #[test]
+    fn a_block_names_its_own_configuration_only_if_it_has_one() {
+        let first = block(1, Hash32([1; 32]), 5);
+        let number = BlockNumber(2);
+        let claims = Block::new(
+            first.header.channel.clone(),
+            number,
+            first.hash,
+            number,
+            5,
+            vec![Bytes::from_static(b"one")],
+        );
+        assert!(claims.check_follows(&first.header, &first.hash).is_err());
     }
 
     proptest! {

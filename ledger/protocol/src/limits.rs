@@ -32,6 +32,13 @@ pub const KEY_BYTES_MAX: usize = 1024;
 pub const VALUE_BYTES_MAX: usize = 256 << 10;
 /// Reads, writes or ranges of one transaction, each.
 pub const RWSET_ENTRIES_MAX: usize = 10_000;
+/// Bytes of all keys and values that one transaction writes, values that stand in its arguments
+/// included: many writes may name one argument.
+pub const WRITE_BYTES_MAX: usize = 512 << 10;
+/// Ranges that one transaction reads.
+pub const RANGES_MAX: usize = 1_000;
+/// Keys in all ranges of one transaction together, as they are read again when it is validated.
+pub const RANGE_RESULTS_MAX: usize = 20_000;
 /// Events of one transaction.
 pub const EVENTS_MAX: usize = 16;
 /// Bytes of an event's name.

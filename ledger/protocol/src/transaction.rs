@@ -367,6 +367,12 @@ impl TransactionResult {
             entries,
             limits::RWSET_ENTRIES_MAX,
         )?;
+        limit(
+            "ranges",
+            "RANGES_MAX",
+            result.ranges.len(),
+            limits::RANGES_MAX,
+        )?;
         check_events(&result.events)?;
         let reads: Vec<_> = result
             .reads
@@ -378,6 +384,14 @@ impl TransactionResult {
             .into_iter()
             .map(|write| parse_write(write, arguments, &reads))
             .collect::<Result<Vec<_>, _>>()?;
+        let size = |write: &Write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len);
+        let written = writes.iter().map(size).sum();
+        limit(
+            "writes",
+            "WRITE_BYTES_MAX",
+            written,
+            limits::WRITE_BYTES_MAX,
+        )?;
         check_keys(reads.iter().map(|(key, _)| key))?;
         check_keys(writes.iter().map(|write| &write.key))?;
         Ok(Self {
@@ -460,6 +474,14 @@ fn parse_range(range: pb::RangeRead) -> Result<RangeRead, TransactionError> {
     if range.start >= range.end {
         return Err(TransactionError::Result("a range is empty"));
     }
+    // The end of a page lies right behind its last key, one byte longer.
+    let longest = range.start.len().max(range.end.len());
+    limit(
+        "range bound",
+        "KEY_BYTES_MAX",
+        longest,
+        limits::KEY_BYTES_MAX + 1,
+    )?;
     let results_hash = Hash32::from_slice(&range.results_hash)?;
     Ok(RangeRead {
         start: range.start,
@@ -814,6 +836,42 @@ mod tests {
         );
     }
 
+    fn range(start: &[u8]) -> pb::RangeRead {
+        pb::RangeRead {
+            start: Bytes::copy_from_slice(start),
+            end: Bytes::from_static(b"b"),
+            results_hash: Bytes::from_static(&[0; 32]),
+        }
+    }
+
+    #[test]
+    fn one_large_argument_is_not_written_many_times() {
+        let argument = Bytes::from(vec![7; limits::VALUE_BYTES_MAX]);
+        let write = |key: u8| pb::Write {
+            key: Bytes::copy_from_slice(&[key]),
+            change: Some(pb::write::Change::Argument(0)),
+            ..Default::default()
+        };
+        let decode = |count: u8| {
+            let writes = (1..=count).map(write).collect();
+            let result = pb::Result {
+                reads: Vec::new(),
+                writes,
+                ..result()
+            };
+            TransactionResult::decode(result.encode_to_vec().into(), &[argument.clone()])
+        };
+        assert!(decode(1).is_ok());
+        let refused = decode(2).unwrap_err();
+        assert_eq!(
+            refused,
+            TransactionError::TooLarge {
+                part: "writes",
+                limit: "WRITE_BYTES_MAX"
+            }
+        );
+    }
+
     #[test]
     fn ill_formed_results_are_refused() {
         let check = |change: fn(&mut pb::Result)| {
@@ -834,6 +892,8 @@ mod tests {
         check(|r| r.version = 2);
         check(|r| r.ranges.push(pb::RangeRead::default()));
         check(|r| r.events = vec![pb::ContractEvent::default(); 17]);
+        check(|r| r.ranges = vec![range(&[b'a'; 1026]); 1]);
+        check(|r| r.ranges = vec![range(b"a"); limits::RANGES_MAX + 1]);
     }
 
     #[test]

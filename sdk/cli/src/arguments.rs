@@ -152,12 +152,15 @@ pub(crate) enum Record {
     Confirm {
         /// The record.
         record: Id,
-        /// The version.
-        #[arg(long, default_value_t = 1)]
-        version: u32,
+        /// The version; without it, the newest.
+        #[arg(long)]
+        version: Option<u32>,
         /// Also write the document here, to be looked at.
         #[arg(long)]
         out: Option<PathBuf>,
+        /// Replace that file if it exists.
+        #[arg(long, requires = "out")]
+        force: bool,
         /// Check only; do not confirm.
         #[arg(long)]
         dry_run: bool,
@@ -166,9 +169,9 @@ pub(crate) enum Record {
     Reject {
         /// The record.
         record: Id,
-        /// The version.
-        #[arg(long, default_value_t = 1)]
-        version: u32,
+        /// The version; without it, the newest.
+        #[arg(long)]
+        version: Option<u32>,
         /// Why: unreadable, invalid-format, wrong-labels, wrong-patient, duplicate, incomplete.
         #[arg(long)]
         reason: String,
@@ -177,9 +180,9 @@ pub(crate) enum Record {
     Read {
         /// The record.
         record: Id,
-        /// The version.
-        #[arg(long, default_value_t = 1)]
-        version: u32,
+        /// The version; without it, the one that the record's list shows to this user.
+        #[arg(long)]
+        version: Option<u32>,
         /// Whom it is about; without it, the user herself.
         #[arg(long)]
         patient: Option<Id>,
@@ -287,7 +290,7 @@ pub(crate) enum Ca {
         #[arg(long)]
         name: String,
         /// The role: peer, orderer, storage, admin, practitioner, records-officer, patient, ...
-        #[arg(long)]
+        #[arg(long, value_parser = role)]
         role: String,
         /// An attribute, such as `patient=ID` or `department=cardiology`; repeatable.
         #[arg(long = "attribute", value_parser = attribute, value_name = "NAME=VALUE")]
@@ -302,6 +305,14 @@ pub(crate) enum Ca {
         #[arg(long, default_value_t = 365)]
         days: u32,
     },
+}
+
+/// A role of the contract, or of a node that calls no contract.
+fn role(text: &str) -> Result<String, String> {
+    if ["orderer", "storage"].contains(&text) || text.parse::<Role>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err("no such role; see --help".to_owned())
 }
 
 fn attribute(text: &str) -> Result<(String, String), String> {

@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use stela_client::TransactError;
-use stela_records::care::{ConsentError, LedgerError, ReadError, ShareError, SubmitError};
+use stela_client::{CommitError, TransactError};
+use stela_records::care::{LedgerError, ReadError, ShareError, SubmitError};
+
+use stela_protocol::TransactionId;
 
 use crate::output::Output;
 
@@ -30,16 +32,36 @@ pub(crate) fn interrupted() -> anyhow::Error {
 /// Prints the failure and says with which code to end.
 pub(crate) fn report(error: &anyhow::Error, output: &Output) -> ExitCode {
     let (code, kind) = classify(error);
+    let open = undecided(error);
     output.failure(&json!({
         "error": format!("{error:#}"),
         "kind": kind,
         "retryable": code == RETRY,
+        "undecided": open.map(|id| id.to_string()),
     }));
     eprintln!("stela: {error:#}");
+    if let Some(id) = open {
+        eprintln!("stela: it may still be committed; `stela tx status {id}` tells");
+    }
     if code == RETRY {
         eprintln!("stela: try again in a moment");
     }
     ExitCode::from(code)
+}
+
+/// The transaction of which it is open whether it took effect.
+fn undecided(error: &anyhow::Error) -> Option<TransactionId> {
+    error.chain().find_map(|cause| {
+        let commit = match cause.downcast_ref::<TransactError>() {
+            Some(TransactError::Commit(commit)) => Some(commit),
+            Some(_) => None,
+            None => cause.downcast_ref::<CommitError>(),
+        };
+        match commit {
+            Some(CommitError::Deadline { transaction, .. }) => Some(*transaction),
+            _ => None,
+        }
+    })
 }
 
 fn classify(error: &anyhow::Error) -> (u8, &'static str) {
@@ -50,9 +72,12 @@ fn classify(error: &anyhow::Error) -> (u8, &'static str) {
         if let Some(ReadError::Denied(_)) = cause.downcast_ref() {
             return (DENIED, "denied");
         }
-        if retryable(cause) {
-            return (RETRY, "unavailable");
-        }
+    }
+    if undecided(error).is_some() {
+        return (FAILED, "undecided");
+    }
+    if error.chain().any(retryable) {
+        return (RETRY, "unavailable");
     }
     (FAILED, "failed")
 }
@@ -67,12 +92,11 @@ fn retryable(cause: &(dyn std::error::Error + 'static)) -> bool {
         ReadError,
         SubmitError,
         ShareError,
-        ConsentError,
         LedgerError,
         TransactError,
         stela_client::AdminError,
         stela_client::QueryError,
         stela_client::RegisterError,
-        stela_client::CommitError
+        CommitError
     )
 }

@@ -10,6 +10,7 @@ mod output;
 mod profile;
 mod session;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -25,15 +26,33 @@ async fn main() -> ExitCode {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     let output = Output::new(arguments.json);
     let outcome = tokio::select! {
         outcome = commands::run(arguments, &output) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(failure::interrupted()),
+        () = told_to_end() => Err(failure::interrupted()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error, &output),
     }
+}
+
+/// `Ctrl-C`, a request to end, or a closed terminal. What is under way is dropped, which removes
+/// files that are not yet complete.
+async fn told_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
+    let mut signals: Vec<_> = kinds
+        .into_iter()
+        .filter_map(|kind| signal(kind).ok())
+        .collect();
+    let waiting = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+    futures::future::select_all(waiting).await;
 }

@@ -42,6 +42,11 @@ impl Output {
         })
     }
 
+    /// Says what is left to do, beside the answer.
+    pub(crate) fn warn(&self, what: &str) {
+        eprintln!("stela: {what}");
+    }
+
     /// Prints a failure for programs; people read standard error.
     pub(crate) fn failure(&self, value: &serde_json::Value) {
         if self.json {

@@ -81,22 +81,35 @@ impl Profile {
         })
     }
 
+    /// The user's gateway: her own organization's peer, the others to fail over to.
     pub(crate) fn gateway(&self) -> anyhow::Result<Gateway> {
-        let endpoint = |peer: &Peer| {
-            let organization = OrgId::new(&peer.organization)?;
-            anyhow::Ok(Endpoint {
-                organization,
-                address: peer.address.clone(),
-            })
-        };
-        let endpoints = self
+        self.connect(|_| true)
+    }
+
+    /// A gateway at another organization than the one that `gateway` prefers.
+    pub(crate) fn witness(&self) -> anyhow::Result<Gateway> {
+        let preferred = self
             .settings
             .peers
-            .iter()
-            .map(endpoint)
-            .collect::<Result<_, _>>()?;
-        let options =
-            GatewayOptions::new(endpoints, self.tls.clone(), Arc::clone(&self.credentials));
+            .first()
+            .map(|peer| peer.organization.clone());
+        self.connect(|peer| Some(&peer.organization) != preferred.as_ref())
+            .context("profile.toml names no peer of a second organization")
+    }
+
+    fn connect(&self, chosen: impl Fn(&Peer) -> bool) -> anyhow::Result<Gateway> {
+        let endpoint = |peer: &Peer| {
+            let organization = OrgId::new(&peer.organization)?;
+            let address = peer.address.clone();
+            anyhow::Ok(Endpoint {
+                organization,
+                address,
+            })
+        };
+        let peers = self.settings.peers.iter().filter(|peer| chosen(peer));
+        let endpoints = peers.map(endpoint).collect::<Result<_, _>>()?;
+        let credentials = Arc::clone(&self.credentials);
+        let options = GatewayOptions::new(endpoints, self.tls.clone(), credentials);
         Ok(Gateway::connect(options)?)
     }
 

@@ -40,8 +40,10 @@ pub(crate) async fn open(profile: &Profile) -> anyhow::Result<Session> {
     let node = Node::start(config)
         .await
         .context("the own IPFS node did not start")?;
+    let witness = profile.witness()?.network(profile.channel.clone());
     Ok(Session::new(SessionOptions {
         network,
+        witness,
         contract: profile.contract.clone(),
         organization: profile.organization.clone(),
         fingerprint: profile.credentials.fingerprint(),

@@ -46,3 +46,9 @@ pub const WRAP_LIST_BYTES_MAX: usize = 3 + WRAPS_MAX * (2 + IDENTIFIER_BYTES_MAX
 
 /// The most pages of one list that are asked for.
 pub const PAGES_MAX: usize = 10_000;
+
+/// How often two organizations' peers are asked until they name the same encryption keys.
+pub const AGREEMENT_ATTEMPTS_MAX: u32 = 20;
+
+/// How long to wait before they are asked again: a block takes about as long to reach a peer.
+pub const AGREEMENT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);

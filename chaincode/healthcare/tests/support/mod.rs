@@ -189,6 +189,21 @@ impl Clinic {
         self.ask(caller, "get_record", argument)
     }
 
+    /// The newest entry of a trail of any length.
+    #[track_caller]
+    pub fn trail_end(&self, caller: &Caller) -> AuditEntry {
+        let mut argument = json!({"patient": id(PATIENT), "limit": 200});
+        let mut newest = None;
+        loop {
+            let page: Page<AuditEntry> = self.ask(caller, "audit_trail", argument.clone());
+            newest = page.entries.last().cloned().or(newest);
+            match page.bookmark {
+                Some(bookmark) => argument["bookmark"] = json!(bookmark),
+                None => return newest.unwrap(),
+            }
+        }
+    }
+
     #[track_caller]
     pub fn trail(&self, caller: &Caller) -> Vec<AuditEntry> {
         let argument = json!({"patient": id(PATIENT), "limit": 200});

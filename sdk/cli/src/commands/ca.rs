@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
+use stela_consent::Id;
 use stela_identity::{CertificateAuthority, Subject, TlsAuthority, Validity};
 use stela_protocol::OrgId;
 
@@ -40,6 +41,7 @@ pub(crate) fn run(command: Ca, output: &Output) -> anyhow::Result<()> {
             out,
             days,
         } => {
+            check_patient(&role, &attributes)?;
             let subject = Subject {
                 common_name: name,
                 role,
@@ -48,6 +50,24 @@ pub(crate) fn run(command: Ca, output: &Output) -> anyhow::Result<()> {
             };
             enroll(&ca, &subject, &hosts, &out, output)
         }
+    }
+}
+
+/// A patient's certificate names her random id, and nobody's is malformed.
+fn check_patient(role: &str, attributes: &[(String, String)]) -> anyhow::Result<()> {
+    let id = attributes
+        .iter()
+        .find(|(name, _)| name == "patient")
+        .map(|(_, id)| id);
+    match id {
+        Some(id) => id
+            .parse::<Id>()
+            .map(drop)
+            .map_err(|error| anyhow::anyhow!("patient: {error}")),
+        None if role == "patient" => {
+            anyhow::bail!("a patient's certificate needs --attribute patient=ID, 16 random bytes")
+        }
+        None => Ok(()),
     }
 }
 

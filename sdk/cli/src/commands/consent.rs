@@ -131,11 +131,22 @@ struct Granted {
     consent: String,
     transaction: String,
     shared: Vec<SharedRecord>,
+    /// Versions whose key could not be shared, and why.
+    unshared: Vec<UnsharedRecord>,
+}
+
+#[derive(Serialize)]
+struct UnsharedRecord {
+    record: String,
+    version: u32,
+    why: String,
 }
 
 #[derive(Serialize)]
 struct SharedRecord {
     record: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
     recipients: usize,
 }
 
@@ -148,18 +159,38 @@ async fn grant(
     let progress = output.progress("granting and sharing keys");
     let granted = session.grant(patient, consent).await?;
     drop(progress);
-    let shared = granted
-        .shared
-        .iter()
-        .map(|(record, recipients)| SharedRecord {
-            record: record.to_string(),
-            recipients: *recipients,
-        });
+    let shared = granted.shared.iter().map(|shared| SharedRecord {
+        record: shared.record.to_string(),
+        version: Some(shared.version),
+        recipients: shared.recipients,
+    });
+    let unshared = granted.unshared.iter().map(|unshared| UnsharedRecord {
+        record: unshared.record.to_string(),
+        version: unshared.version,
+        why: unshared.error.to_string(),
+    });
     let answer = Granted {
         consent: consent.id().to_string(),
         transaction: granted.submitted.status.transaction.to_string(),
         shared: shared.collect(),
+        unshared: unshared.collect(),
     };
+    for UnsharedRecord {
+        record,
+        version,
+        why,
+    } in &answer.unshared
+    {
+        output.warn(&format!(
+            "the key of record {record} version {version} is not shared: {why}; \
+             `stela share {record} --version {version}` tries again"
+        ));
+    }
+    if let Some(why) = &granted.unseen {
+        output.warn(&format!(
+            "not all records could be looked at: {why}; `stela share RECORD`"
+        ));
+    }
     output.answer(&answer, |granted| {
         format!(
             "consent {} granted\nkeys of {} record versions shared\ntransaction {}",
@@ -181,6 +212,7 @@ pub(crate) async fn share(
     session.close().await;
     let shared = SharedRecord {
         record: record.to_string(),
+        version,
         recipients: shared?,
     };
     output.answer(&shared, |s| {

@@ -65,8 +65,19 @@ async fn dispatch(
             record,
             version,
             out,
+            force,
             dry_run,
-        } => confirm(session, record, version, out.as_deref(), dry_run, output).await,
+        } => {
+            let version = newest(session, record, version).await?;
+            let wanted = Review {
+                record,
+                version,
+                out: out.as_deref(),
+                force,
+                dry_run,
+            };
+            confirm(session, &wanted, output).await
+        }
         Record::Reject {
             record,
             version,
@@ -74,6 +85,7 @@ async fn dispatch(
         } => {
             let reason: RejectReason = serde_json::from_value(reason.into())
                 .context("--reason takes one of the codes that `--help` lists")?;
+            let version = newest(session, record, version).await?;
             let submitted = session.reject(record, version, reason).await?;
             done("rejected", submitted.status.transaction, output)
         }
@@ -85,15 +97,45 @@ async fn dispatch(
             out,
             force,
         } => {
-            anyhow::ensure!(
-                force || !out.exists(),
-                "{} exists; --force replaces it",
-                out.display()
-            );
+            refuse_to_replace(&out, force)?;
             let patient = patient.map_or_else(|| profile.patient(), Ok)?;
+            let version = match version {
+                Some(version) => version,
+                None => listed(session, patient, record, purpose).await?,
+            };
             read(session, (patient, record, version), purpose, &out, output).await
         }
     }
+}
+
+async fn newest(session: &Session, record: Id, version: Option<u32>) -> anyhow::Result<u32> {
+    match version {
+        Some(version) => Ok(version),
+        None => Ok(session.record(record, None).await?.version),
+    }
+}
+
+/// The version that the list shows: the newest for those who see all, else the active one.
+async fn listed(
+    session: &Session,
+    patient: Id,
+    record: Id,
+    purpose: Purpose,
+) -> anyhow::Result<u32> {
+    let records = session.records(patient, Some(purpose)).await?;
+    let found = records.iter().find(|summary| summary.record == record);
+    found.map(|summary| summary.version).context(
+        "the list shows this user no such record; name a --version to ask for access all the same",
+    )
+}
+
+fn refuse_to_replace(file: &Path, force: bool) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        force || !file.exists(),
+        "{} exists; --force replaces it",
+        file.display()
+    );
+    Ok(())
 }
 
 async fn open(
@@ -125,6 +167,9 @@ struct Submitted {
     holders: Vec<String>,
     transaction: String,
     recipients: usize,
+    /// Why standing consents have no key yet; `stela share` does it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unshared: Option<String>,
 }
 
 fn show_submission(submission: &Submission, output: &Output) -> anyhow::Result<()> {
@@ -136,7 +181,14 @@ fn show_submission(submission: &Submission, output: &Output) -> anyhow::Result<(
         holders: submission.holders.clone(),
         transaction: submission.transaction.to_string(),
         recipients: submission.recipients,
+        unshared: submission.unshared.as_ref().map(ToString::to_string),
     };
+    if let Some(why) = &submitted.unshared {
+        let record = &submitted.record;
+        output.warn(&format!(
+            "standing consents have no key yet: {why}; run `stela share {record}`"
+        ));
+    }
     output.answer(&submitted, |s| {
         format!(
             "record {} version {}, pending review\n{} bytes at {}, held by {}\n\
@@ -245,25 +297,31 @@ struct Reviewed {
     transaction: Option<String>,
 }
 
-async fn confirm(
-    session: &Session,
+struct Review<'a> {
     record: Id,
     version: u32,
-    out: Option<&Path>,
+    out: Option<&'a Path>,
+    force: bool,
     dry_run: bool,
-    output: &Output,
-) -> anyhow::Result<()> {
+}
+
+async fn confirm(session: &Session, wanted: &Review<'_>, output: &Output) -> anyhow::Result<()> {
+    let Review {
+        record, version, ..
+    } = *wanted;
+    if let Some(out) = wanted.out {
+        refuse_to_replace(out, wanted.force)?;
+    }
     let progress = output.progress("opening the record for review");
     let (_, document) = session.review(record, version).await?;
     let checks = check(document.metadata(), document.content())?;
-    if let Some(out) = out {
-        std::fs::write(out, document.content())
+    if let Some(out) = wanted.out {
+        write_private(out, document.content())
             .with_context(|| format!("cannot write {}", out.display()))?;
     }
-    let confirmed = if dry_run {
-        None
-    } else {
-        Some(session.confirm(record, version).await?)
+    let confirmed = match wanted.dry_run {
+        true => None,
+        false => Some(session.confirm(record, version).await?),
     };
     drop(progress);
     let reviewed = Reviewed {
@@ -281,13 +339,28 @@ async fn confirm(
         } else {
             "passes; not confirmed"
         };
+        let checks = r.checks.join("; ");
         format!(
-            "record {} version {} {verdict}\nchecked: {}",
-            r.record,
-            r.version,
-            r.checks.join("; ")
+            "record {} version {} {verdict}\nchecked: {checks}",
+            r.record, r.version
         )
     })
+}
+
+/// Writes plaintext so that only its owner can read it.
+fn write_private(file: &Path, content: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    if file.exists() {
+        std::fs::remove_file(file)?;
+    }
+    let mut options = std::fs::File::options();
+    options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)?
+        .write_all(content)
 }
 
 /// What can be checked without a person: that the content is what its media type says.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 use stela_client::Registered;
+use stela_consent::Id;
+use stela_records::care::{LedgerError, Session};
 
 use crate::output::{Output, time};
 use crate::profile::Profile;
@@ -44,6 +46,14 @@ pub(crate) fn whoami(profile: &Profile, output: &Output) -> anyhow::Result<()> {
     })
 }
 
+/// Each step may have been done before, by an earlier attempt.
+async fn publish(session: &Session, patient: Option<Id>) -> Result<(), LedgerError> {
+    if let Some(patient) = patient {
+        session.register_patient(patient).await?;
+    }
+    session.register_encryption_key().await.map(drop)
+}
+
 #[derive(Serialize)]
 struct Known {
     fingerprint: String,
@@ -63,13 +73,9 @@ pub(crate) async fn register(profile: &Profile, output: &Output) -> anyhow::Resu
         "patient" => Some(profile.patient()?),
         _ => None,
     };
-    if let Some(patient) = patient
-        && matches!(registered, Registered::Now(_))
-    {
-        session.register_patient(patient).await?;
-    }
-    session.register_encryption_key().await?;
+    let published = publish(&session, patient).await;
     session.close().await;
+    published?;
     drop(progress);
     let known = Known {
         fingerprint: profile.credentials.fingerprint().to_string(),

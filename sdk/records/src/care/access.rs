@@ -8,7 +8,7 @@ use stela_healthcare::answer::{AccessDecision, ReadGrant, Verdict};
 use stela_healthcare::request::{ReadGrant as ReadGrantRequest, RequestAccess};
 use stela_ipfs::{BlobReader, BlobStore};
 
-use super::error::{AccessError, KeyError, ReadError};
+use super::error::{AccessError, KeyError, LedgerError, ReadError};
 use super::keys::header;
 use super::session::{Session, SessionOptions};
 use crate::format::{KeyCommitment, Metadata};
@@ -80,7 +80,8 @@ impl Session {
             version,
             request,
         };
-        let grant = self.ask("read_grant", &request).await?;
+        let grant: ReadGrant = self.ask_both("read_grant", &request).await?;
+        check(&grant, &request)?;
         Ok(Reading {
             decision,
             submitted,
@@ -149,5 +150,77 @@ impl Session {
             return Err(ReadError::Storage(failure.error));
         }
         Ok(node.get(&cid, *fetch).await?)
+    }
+}
+
+/// A gateway could answer with another record that this reader may also open.
+fn check(grant: &ReadGrant, asked: &ReadGrantRequest) -> Result<(), LedgerError> {
+    let found = &grant.record;
+    let differs = [
+        (found.record != asked.record, "record"),
+        (found.version != asked.version, "version"),
+        (found.patient != asked.patient, "patient"),
+        (Some(grant.request) != asked.request, "request"),
+    ];
+    match differs.into_iter().find(|(differs, _)| *differs) {
+        None => Ok(()),
+        Some((_, what)) => Err(LedgerError::Unasked {
+            function: "read_grant",
+            what,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stela_healthcare::answer::RecordVersion;
+
+    fn grant() -> ReadGrant {
+        let version: RecordVersion = serde_json::from_value(serde_json::json!({
+            "record": "01".repeat(16),
+            "version": 1,
+            "latest": 1,
+            "state": "active",
+            "patient": "02".repeat(16),
+            "author": "03".repeat(32),
+            "organization": "HospitalA",
+            "submitted": 1,
+            "cid": "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy",
+            "category": "laboratory",
+            "confidentiality": "N",
+            "labels": [],
+            "header": "00",
+            "commitment": "04".repeat(32),
+            "wraps": [],
+        }))
+        .unwrap();
+        let request = Hex([5; 32]);
+        ReadGrant {
+            request,
+            purpose: Purpose::Treat,
+            expires: 9,
+            record: version,
+        }
+    }
+
+    #[test]
+    fn a_grant_about_something_else_is_refused() {
+        let asked = ReadGrantRequest {
+            patient: Hex([2; 16]),
+            record: Hex([1; 16]),
+            version: 1,
+            request: Some(Hex([5; 32])),
+        };
+        assert!(check(&grant(), &asked).is_ok());
+        let refuses = |change: fn(&mut ReadGrant)| {
+            let mut grant = grant();
+            change(&mut grant);
+            assert!(check(&grant, &asked).is_err());
+        };
+        refuses(|grant| grant.record.record = Hex([9; 16]));
+        refuses(|grant| grant.record.version = 2);
+        refuses(|grant| grant.record.patient = Hex([9; 16]));
+        refuses(|grant| grant.request = Hex([9; 32]));
     }
 }

@@ -7,52 +7,103 @@ use stela_healthcare::State;
 use stela_healthcare::answer::Done;
 use stela_healthcare::request::{ConfirmRecord, RejectRecord, RevokeConsent};
 
-use super::error::{ConsentError, LedgerError};
+use super::error::{ConsentError, LedgerError, ShareError};
 use super::session::Session;
 
 /// A consent that stands, and what was done at once to make it useful.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Granted {
     /// The transaction.
     pub submitted: Submitted,
-    /// Records whose key was shared under it, with how many recipients each.
-    pub shared: Vec<(Id, usize)>,
+    /// Versions whose key was shared under it.
+    pub shared: Vec<SharedVersion>,
+    /// Versions whose key could not be shared; [`Session::share`] does it again.
+    pub unshared: Vec<UnsharedVersion>,
+    /// Why the patient's records could not all be looked at, if they could not.
+    pub unseen: Option<LedgerError>,
+}
+
+/// A version whose key was shared.
+#[derive(Debug, Clone)]
+pub struct SharedVersion {
+    /// The record.
+    pub record: Id,
+    /// The version.
+    pub version: u32,
+    /// With how many.
+    pub recipients: usize,
+}
+
+/// A version whose key was not shared.
+#[derive(Debug)]
+pub struct UnsharedVersion {
+    /// The record.
+    pub record: Id,
+    /// The version.
+    pub version: u32,
+    /// Why not.
+    pub error: ShareError,
 }
 
 impl Session {
     /// Grants a consent as `patient`, who is the user, and wraps the keys of her records for
-    /// everybody to whom it opens them.
+    /// everybody to whom it opens them. What could not be wrapped does not undo the grant: the
+    /// answer says what is left to do.
     ///
     /// # Errors
-    /// [`ConsentError::Ledger`]: it is not granted. [`ConsentError::Share`]: it stands, but a key
-    /// could not be shared; [`share`](Self::share) does it again.
+    /// [`ConsentError`]: it is not granted.
     pub async fn grant(&self, patient: Id, consent: &Consent) -> Result<Granted, ConsentError> {
         let (_, submitted) = self
             .submit_json::<_, Done>("grant_consent", consent, None)
             .await?;
-        let mut shared = Vec::new();
+        let mut granted = Granted {
+            submitted,
+            shared: Vec::new(),
+            unshared: Vec::new(),
+            unseen: None,
+        };
+        granted.unseen = self.share_all(patient, consent, &mut granted).await.err();
+        Ok(granted)
+    }
+
+    async fn share_all(
+        &self,
+        patient: Id,
+        consent: &Consent,
+        granted: &mut Granted,
+    ) -> Result<(), LedgerError> {
         for summary in self.records(patient, None).await? {
-            if summary.state == State::Rejected {
-                continue;
-            }
-            for number in 1..=summary.version {
-                let version = self.record(summary.record, Some(number)).await?;
-                if version.state == State::Rejected {
+            for version in 1..=summary.version {
+                let found = self.record(summary.record, Some(version)).await?;
+                if found.state == State::Rejected {
                     continue;
                 }
-                let count = self
-                    .share_under(&version, std::slice::from_ref(consent))
-                    .await;
-                let count = count.map_err(|source| ConsentError::Share {
-                    record: summary.record.to_string(),
-                    source,
-                })?;
-                if count > 0 {
-                    shared.push((summary.record, count));
+                let record = summary.record;
+                match self
+                    .share_under(&found, std::slice::from_ref(consent))
+                    .await
+                {
+                    Ok(0) => {}
+                    Ok(recipients) => {
+                        let shared = SharedVersion {
+                            record,
+                            version,
+                            recipients,
+                        };
+                        granted.shared.push(shared);
+                    }
+                    Err(error) => {
+                        let unshared = UnsharedVersion {
+                            record,
+                            version,
+                            error,
+                        };
+                        granted.unshared.push(unshared);
+                    }
                 }
             }
         }
-        Ok(Granted { submitted, shared })
+        Ok(())
     }
 
     /// Revokes a consent of the user, who is `patient`.

@@ -1,8 +1,9 @@
 //! One error for each thing that can be asked of a session.
 
-use stela_client::{ProposalError, QueryError, SideError, TransactError};
+use stela_client::{CommitError, ProposalError, QueryError, SideError, TransactError};
 use stela_healthcare::answer::AccessDecision;
 use stela_ipfs::{FetchError, PutError};
+use stela_protocol::ErrorCode;
 use stela_storage::{CallError, UploadError};
 
 use crate::format::{HeaderError, IdentifierError, MetadataError};
@@ -30,15 +31,43 @@ pub enum LedgerError {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// The peers of two organizations say different things.
+    #[error("peers of two organizations say different things; one of them is behind, or lies")]
+    Disputed,
+    /// The gateway answered about something else than was asked.
+    #[error("the gateway's answer to {function} is about another {what} than was asked")]
+    Unasked {
+        /// The function.
+        function: &'static str,
+        /// What differs.
+        what: &'static str,
+    },
 }
 
 impl LedgerError {
-    /// Whether the same call may succeed later.
+    /// Whether the contract refused the call with this code, such as `already-exists`.
+    pub fn is_refusal(&self, code: &str) -> bool {
+        let Self::Transact(error) = self else {
+            return false;
+        };
+        error.rpc().is_some_and(|rpc| {
+            rpc.code == ErrorCode::ContractRefused
+                && rpc
+                    .message
+                    .split_once(':')
+                    .is_some_and(|(said, _)| said == code)
+        })
+    }
+
+    /// Whether the same call, made again, may succeed and cannot take effect twice.
     pub fn is_retryable(&self) -> bool {
         match self {
+            // Whether the transaction took effect is open; a new call would be another one.
+            Self::Transact(TransactError::Commit(CommitError::Deadline { .. })) => false,
             Self::Transact(error) => error.is_retryable(),
             Self::Query(error) => error.is_retryable(),
-            Self::Proposal(_) | Self::Answer { .. } => false,
+            Self::Disputed => true,
+            Self::Proposal(_) | Self::Answer { .. } | Self::Unasked { .. } => false,
         }
     }
 }
@@ -90,7 +119,6 @@ impl KeyError {
         match self {
             Self::Ledger(error) => error.is_retryable(),
             Self::Side(error) => error.is_retryable(),
-            Self::NotShared { .. } => true,
             _ => false,
         }
     }
@@ -129,9 +157,15 @@ pub enum SubmitError {
     /// The transaction was not made.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The record is on the ledger, but those with a standing consent have no key yet.
-    #[error("the record is submitted, but its key could not be shared: {0}")]
-    Share(#[from] ShareError),
+    /// Nobody could review it.
+    #[error(
+        "no records officer of {organization} but you has published an encryption key, so nobody \
+         could review the record; an officer has to run `stela register`"
+    )]
+    NoReviewer {
+        /// The own organization.
+        organization: String,
+    },
 }
 
 impl SubmitError {
@@ -143,7 +177,6 @@ impl SubmitError {
             Self::Hold(error) => error.is_retryable(),
             Self::Key(error) => error.is_retryable(),
             Self::Ledger(error) => error.is_retryable(),
-            Self::Share(error) => error.is_retryable(),
             _ => false,
         }
     }
@@ -178,30 +211,7 @@ impl ShareError {
 }
 
 /// A consent was not granted or not revoked.
-#[derive(Debug, thiserror::Error)]
-pub enum ConsentError {
-    /// The transaction was not made.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The consent stands, but the key of a record could not be shared under it.
-    #[error("the consent is granted, but the key of record {record} could not be shared: {source}")]
-    Share {
-        /// The record.
-        record: String,
-        /// Why not.
-        source: ShareError,
-    },
-}
-
-impl ConsentError {
-    /// Whether the same call may succeed later.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Ledger(error) => error.is_retryable(),
-            Self::Share { source, .. } => source.is_retryable(),
-        }
-    }
-}
+pub type ConsentError = LedgerError;
 
 /// Access could not be asked for, so there is no decision.
 pub type AccessError = LedgerError;
@@ -213,7 +223,7 @@ pub enum ReadError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The patient's consents do not permit it; the denial is on the ledger.
-    #[error("access is denied: {}", .0.reason)]
+    #[error("access is denied: {} (recorded by transaction {})", .0.reason, .0.request)]
     Denied(Box<AccessDecision>),
     /// The key could not be had.
     #[error(transparent)]

@@ -25,7 +25,7 @@ mod share;
 mod submit;
 
 pub use access::{Opened, Reading};
-pub use consents::Granted;
+pub use consents::{Granted, SharedVersion, UnsharedVersion};
 pub use error::{
     AccessError, ConsentError, KeyError, LedgerError, ReadError, ShareError, SubmitError,
 };

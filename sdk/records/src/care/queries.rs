@@ -1,5 +1,6 @@
 //! Questions to the contract; a list is asked for page by page until it is complete.
 
+use stela_client::Contract;
 use stela_consent::{Id, Purpose};
 use stela_healthcare::answer::{
     AuditEntry, EncryptionKey, FiledConsent, Page, RecordSummary, RecordVersion,
@@ -7,16 +8,16 @@ use stela_healthcare::answer::{
 use stela_healthcare::request::{AuditTrail, EncryptionKeys, GetRecord, ListConsents, ListRecords};
 
 use super::error::LedgerError;
-use super::session::Session;
-use crate::limits::PAGES_MAX;
+use super::session::{Session, ask};
+use crate::limits::{AGREEMENT_ATTEMPTS_MAX, AGREEMENT_PAUSE, PAGES_MAX};
 
-/// Asks for every page of a list.
+/// Asks a contract for every page of a list.
 macro_rules! every_page {
-    ($session:expr, $function:literal, $request:expr) => {{
+    ($contract:expr, $function:literal, $request:expr) => {{
         let mut entries = Vec::new();
         let mut request = $request;
         for _ in 0..PAGES_MAX {
-            let page: Page<_> = $session.ask($function, &request).await?;
+            let page: Page<_> = ask($contract, $function, &request).await?;
             entries.extend(page.entries);
             request.bookmark = page.bookmark;
             if request.bookmark.is_none() {
@@ -37,7 +38,20 @@ impl Session {
         record: Id,
         version: Option<u32>,
     ) -> Result<RecordVersion, LedgerError> {
-        self.ask("get_record", &GetRecord { record, version }).await
+        let found: RecordVersion = self
+            .ask("get_record", &GetRecord { record, version })
+            .await?;
+        let unasked = |what| LedgerError::Unasked {
+            function: "get_record",
+            what,
+        };
+        if found.record != record {
+            return Err(unasked("record"));
+        }
+        if version.is_some_and(|version| version != found.version) {
+            return Err(unasked("version"));
+        }
+        Ok(found)
     }
 
     /// The records of a patient that the contract shows to this user.
@@ -55,7 +69,7 @@ impl Session {
             limit: None,
             bookmark: None,
         };
-        every_page!(self, "list_records", request)
+        every_page!(&self.contract, "list_records", request)
     }
 
     /// The consents of a patient; the author of a record about her names it to see those that
@@ -74,7 +88,7 @@ impl Session {
             limit: None,
             bookmark: None,
         };
-        every_page!(self, "list_consents", request)
+        every_page!(&self.contract, "list_consents", request)
     }
 
     /// The audit trail of a patient, oldest entry first.
@@ -87,14 +101,30 @@ impl Session {
             limit: None,
             bookmark: None,
         };
-        every_page!(self, "audit_trail", request)
+        every_page!(&self.contract, "audit_trail", request)
     }
 
-    /// Published encryption keys.
+    /// Published encryption keys, on which the user's gateway and the witness agree: one peer alone
+    /// could name a key of its own. One of the two may be a block behind, so they are asked again
+    /// for a while.
     pub(super) async fn encryption_keys(
         &self,
         request: EncryptionKeys,
     ) -> Result<Vec<EncryptionKey>, LedgerError> {
-        every_page!(self, "encryption_keys", request)
+        for _ in 0..AGREEMENT_ATTEMPTS_MAX {
+            let named = published(&self.contract, request.clone()).await?;
+            if published(&self.witness, request.clone()).await? == named {
+                return Ok(named);
+            }
+            tokio::time::sleep(AGREEMENT_PAUSE).await;
+        }
+        Err(LedgerError::Disputed)
     }
+}
+
+async fn published(
+    contract: &Contract,
+    request: EncryptionKeys,
+) -> Result<Vec<EncryptionKey>, LedgerError> {
+    every_page!(contract, "encryption_keys", request)
 }

@@ -16,11 +16,15 @@ use stela_storage::{StorageEndpoint, Uploader};
 
 use super::error::LedgerError;
 use crate::keys::EncryptionKeyPair;
+use crate::limits::{AGREEMENT_ATTEMPTS_MAX, AGREEMENT_PAUSE};
 
 /// What a session is made of.
 pub struct SessionOptions {
     /// The channel, as the user's gateway sees it.
     pub network: Network,
+    /// The channel as peers of other organizations see it: a key is wrapped for somebody only if
+    /// they name the same encryption key for her as the user's gateway does.
+    pub witness: Network,
     /// The name of the healthcare contract on it.
     pub contract: ContractName,
     /// The user's organization.
@@ -45,13 +49,19 @@ pub struct SessionOptions {
 pub struct Session {
     pub(super) options: SessionOptions,
     pub(super) contract: Contract,
+    pub(super) witness: Contract,
 }
 
 impl Session {
     /// Opens a session; nothing is asked of the network yet.
     pub fn new(options: SessionOptions) -> Self {
         let contract = options.network.contract(options.contract.clone());
-        Self { options, contract }
+        let witness = options.witness.contract(options.contract.clone());
+        Self {
+            options,
+            contract,
+            witness,
+        }
     }
 
     /// The channel.
@@ -64,8 +74,12 @@ impl Session {
         &self.options.node
     }
 
-    /// Ends the session's IPFS node in good order.
+    /// Ends the session's IPFS node in good order. The ciphertexts that passed through it are
+    /// removed from this machine: storage nodes hold those that count.
     pub async fn close(self) {
+        if let Err(error) = self.options.node.collect_garbage(now_ms()).await {
+            tracing::warn!(%error, "ciphertexts that passed through this node are still here");
+        }
         self.options.node.shutdown().await;
     }
 
@@ -90,14 +104,20 @@ impl Session {
         .map(|(_, submitted)| submitted)
     }
 
-    /// Makes a patient known on the channel; her certificate must name this id.
+    /// Makes a patient known on the channel; her certificate must name this id. That she is known
+    /// already is no error.
     ///
     /// # Errors
     /// [`LedgerError`] when the transaction was not made.
-    pub async fn register_patient(&self, patient: Id) -> Result<Submitted, LedgerError> {
-        self.submit_json::<_, Done>("register_patient", &RegisterPatient { patient }, None)
+    pub async fn register_patient(&self, patient: Id) -> Result<(), LedgerError> {
+        let request = RegisterPatient { patient };
+        match self
+            .submit_json::<_, Done>("register_patient", &request, None)
             .await
-            .map(|(_, submitted)| submitted)
+        {
+            Err(error) if error.is_refusal("already-exists") => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     /// Makes a transaction of one JSON argument, with side data beside it.
@@ -124,11 +144,42 @@ impl Session {
         function: &'static str,
         request: &R,
     ) -> Result<A, LedgerError> {
-        let argument = serde_json::to_vec(request)
-            .map_err(|source| LedgerError::Answer { function, source })?;
-        let payload = self.contract.evaluate(function, [argument]).await?;
-        serde_json::from_slice(&payload).map_err(|source| LedgerError::Answer { function, source })
+        ask(&self.contract, function, request).await
     }
+}
+
+impl Session {
+    /// Asks the user's gateway and the witness, and answers what both say: one peer alone could
+    /// show another document. One of them may be a block behind, so they are asked again for a
+    /// while.
+    pub(super) async fn ask_both<R: Serialize, A: DeserializeOwned + PartialEq>(
+        &self,
+        function: &'static str,
+        request: &R,
+    ) -> Result<A, LedgerError> {
+        let mut last = LedgerError::Disputed;
+        for _ in 0..AGREEMENT_ATTEMPTS_MAX {
+            let answer: A = self.ask(function, request).await?;
+            match ask::<R, A>(&self.witness, function, request).await {
+                Ok(same) if same == answer => return Ok(answer),
+                Ok(_) => last = LedgerError::Disputed,
+                Err(error) => last = error,
+            }
+            tokio::time::sleep(AGREEMENT_PAUSE).await;
+        }
+        Err(last)
+    }
+}
+
+pub(super) async fn ask<R: Serialize, A: DeserializeOwned>(
+    contract: &Contract,
+    function: &'static str,
+    request: &R,
+) -> Result<A, LedgerError> {
+    let argument =
+        serde_json::to_vec(request).map_err(|source| LedgerError::Answer { function, source })?;
+    let payload = contract.evaluate(function, [argument]).await?;
+    serde_json::from_slice(&payload).map_err(|source| LedgerError::Answer { function, source })
 }
 
 /// The time by which a client chooses recipients; the contract judges consents by its own.

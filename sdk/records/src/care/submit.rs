@@ -8,7 +8,7 @@ use stela_ipfs::BlobStore;
 use stela_protocol::TransactionId;
 use tokio::io::AsyncRead;
 
-use super::error::{KeyError, SubmitError};
+use super::error::{KeyError, ShareError, SubmitError};
 use super::keys::{LabelFacts, Recipients, wrap_for};
 use super::session::Session;
 use crate::format::Metadata;
@@ -34,7 +34,7 @@ pub struct NewRecord {
 }
 
 /// A record version that is on the ledger, pending its review.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Submission {
     /// The record's id.
     pub record: Id,
@@ -50,6 +50,9 @@ pub struct Submission {
     pub transaction: TransactionId,
     /// For how many recipients the key was wrapped.
     pub recipients: usize,
+    /// Why those to whom standing consents open the record have no key yet, if they have none;
+    /// [`Session::share`] does it again. The record is submitted all the same.
+    pub unshared: Option<ShareError>,
 }
 
 impl Session {
@@ -140,7 +143,11 @@ impl Session {
             .await?;
         let shared = self
             .share_with_standing(&request, &label, &key, &recipients, later)
-            .await?;
+            .await;
+        let (shared, unshared) = match shared {
+            Ok(count) => (count, None),
+            Err(error) => (0, Some(error)),
+        };
         Ok(Submission {
             record,
             version,
@@ -149,6 +156,7 @@ impl Session {
             holders,
             transaction: submitted.status.transaction,
             recipients: recipients.len() + shared,
+            unshared,
         })
     }
 
@@ -161,7 +169,13 @@ impl Session {
         }
         let mut later = Recipients::new();
         let home = self.home()?;
-        for (owner, officer) in self.with_role(&home, Role::RecordsOfficer).await? {
+        let officers = self.with_role(&home, Role::RecordsOfficer).await?;
+        let own = Hex(self.options.fingerprint.0);
+        if officers.keys().all(|officer| *officer == own) {
+            let organization = home.to_string();
+            return Err(SubmitError::NoReviewer { organization });
+        }
+        for (owner, officer) in officers {
             let list = if first.len() < WRAPS_MAX {
                 &mut first
             } else {
