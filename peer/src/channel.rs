@@ -164,6 +164,11 @@ impl Channel {
         &self.id
     }
 
+    /// Whose peer this is.
+    pub(crate) fn organization(&self) -> &OrgId {
+        &self.organization
+    }
+
     /// The hash of the first block.
     pub(crate) fn genesis_hash(&self) -> Hash32 {
         self.genesis_hash

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use stela_host::{
-    Contract, Execution, InstallError, Invocation, InvokeError, LogLevel, Runtime, RuntimeError,
+    Contract, Execution, InstallError, Invocation, InvokeError, Runtime, RuntimeError,
     RuntimeLimits, StateError, StateView,
 };
 use stela_protocol::limits::PACKAGE_BYTES_MAX;
@@ -200,7 +200,6 @@ impl Contracts {
         invocation: Invocation,
     ) -> Result<Execution, RpcError> {
         let place = self.places.take().await?;
-        let name = invocation.contract.clone();
         let work = move || {
             // Whoever asked may go away; the place is taken until the contract has ended.
             let _place = place;
@@ -213,9 +212,7 @@ impl Contracts {
         let execution = tokio::task::spawn_blocking(work)
             .await
             .map_err(answer::fallen)?;
-        let execution = execution.map_err(invoke_error)?;
-        log(&name, &execution);
-        Ok(execution)
+        execution.map_err(invoke_error)
     }
 }
 
@@ -279,17 +276,6 @@ fn refusal(refused: &stela_host::ContractError) -> String {
     match &refused.field {
         Some(field) => format!("{}: {} ({field})", refused.code, refused.message),
         None => format!("{}: {}", refused.code, refused.message),
-    }
-}
-
-fn log(contract: &ContractName, execution: &Execution) {
-    for line in &execution.logs {
-        match line.level {
-            LogLevel::Debug => tracing::debug!(%contract, "{}", line.message),
-            LogLevel::Info => tracing::info!(%contract, "{}", line.message),
-            LogLevel::Warn => tracing::warn!(%contract, "{}", line.message),
-            LogLevel::Error => tracing::error!(%contract, "{}", line.message),
-        }
     }
 }
 

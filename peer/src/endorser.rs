@@ -246,7 +246,7 @@ async fn put_side(
     Ok(pb::PutSideResponse {})
 }
 
-/// Keeps checked items, durably, until their transaction is committed.
+/// Keeps checked items, all or none, durably, until their transaction is committed.
 pub(crate) async fn keep_side(
     node: &Node,
     admitted: &Admitted,
@@ -254,21 +254,19 @@ pub(crate) async fn keep_side(
     items: Vec<pb::SideItem>,
 ) -> Result<(), RpcError> {
     let (channel, received_ms) = (admitted.channel.clone(), node.clock.now_ms());
-    let transaction = admitted.proposal.header.id();
-    let work = move || {
-        for (side, item) in kept.into_iter().zip(items) {
-            channel.ledger().side_put_pending(SideRecord {
-                commitment: side.commitment,
-                state: SideState::Pending,
-                transaction,
-                received_ms,
-                organizations: side.organizations,
-                salt: item.salt,
-                payload: item.payload,
-            })?;
-        }
-        Ok(())
-    };
+    let header = &admitted.proposal.header;
+    let (creator, transaction) = (header.creator, header.id());
+    let records = kept.into_iter().zip(items).map(|(side, item)| SideRecord {
+        commitment: side.commitment,
+        state: SideState::Pending,
+        transaction,
+        received_ms,
+        organizations: side.organizations,
+        salt: item.salt,
+        payload: item.payload,
+    });
+    let records = records.collect();
+    let work = move || channel.ledger().side_put_pending(creator, records);
     tokio::task::spawn_blocking(work)
         .await
         .map_err(answer::fallen)?
@@ -304,11 +302,7 @@ pub(crate) fn find_side(
     let mut bytes = 0;
     for commitment in commitments {
         let commitment = Hash32::from_slice(commitment).map_err(answer::bad_id)?;
-        let found = channel
-            .ledger()
-            .side_get(&commitment)
-            .map_err(answer::store)?;
-        let Some(record) = found.filter(|record| may_have(record, organization)) else {
+        let Some(record) = find_item(channel, organization, &commitment)? else {
             continue;
         };
         bytes += record.payload.len();
@@ -328,6 +322,129 @@ pub(crate) fn find_side(
     Ok(pb::SideResponse { items })
 }
 
-fn may_have(record: &SideRecord, organization: &OrgId) -> bool {
-    record.state == SideState::Committed && record.organizations.contains(organization)
+/// The first record under which the organization may have an item.
+fn find_item(
+    channel: &Channel,
+    organization: &OrgId,
+    commitment: &Hash32,
+) -> Result<Option<SideRecord>, RpcError> {
+    for record in channel.ledger().side_get(commitment) {
+        let record = record.map_err(answer::store)?;
+        if may_have(channel, &record, organization) {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+/// A committed transaction has to name the organization. Its creator decides that only if she had
+/// the item; whether she had, this peer does not know of an item that it fetched by its commitment.
+/// So it gives such an item to its own organization alone, which may have it: another peer said so.
+fn may_have(channel: &Channel, record: &SideRecord, organization: &OrgId) -> bool {
+    let decided = match record.state {
+        SideState::Pending => false,
+        SideState::Committed => true,
+        SideState::Fetched => organization == channel.organization(),
+    };
+    decided && record.organizations.contains(organization)
+}
+
+#[cfg(test)]
+mod tests {
+    use stela_store::{MemoryKv, layout};
+
+    use super::*;
+    use crate::validation::tests::World;
+
+    fn org(name: &str) -> OrgId {
+        OrgId::new(name).unwrap()
+    }
+
+    fn join(world: &World) -> Channel {
+        let kv = Arc::new(MemoryKv::new(layout::FAMILIES));
+        Channel::join(kv, &world.genesis, &org("A")).unwrap()
+    }
+
+    fn item() -> (Hash32, pb::SideItem) {
+        let (salt, payload) = (Bytes::from_static(&[7; 16]), Bytes::from_static(b"secret"));
+        let commitment = hash::side_commitment(&salt, &payload);
+        (commitment, pb::SideItem { salt, payload })
+    }
+
+    /// Commits a transaction that names the item for these organizations.
+    fn commit(world: &mut World, channel: &Channel, nonce: u8, organizations: &[&str]) {
+        let mut call = world.call(nonce);
+        call.side = vec![SideCommitment {
+            commitment: item().0,
+            organizations: organizations.iter().map(|name| org(name)).collect(),
+        }];
+        let envelope = call.seal();
+        let block = world.block(vec![envelope]);
+        world.commit(&block);
+        channel.commit(&block).unwrap();
+    }
+
+    fn put(world: &World, channel: &Channel, nonce: u8, organizations: &[&str]) {
+        let header = world.call(nonce).header;
+        let (commitment, item) = item();
+        let record = SideRecord {
+            commitment,
+            state: SideState::Pending,
+            transaction: header.id(),
+            received_ms: 1,
+            organizations: organizations.iter().map(|name| org(name)).collect(),
+            salt: item.salt,
+            payload: item.payload,
+        };
+        let ledger = channel.ledger();
+        ledger
+            .side_put_pending(header.creator, vec![record])
+            .unwrap();
+    }
+
+    /// Which of the three organizations are given the item.
+    fn given(channel: &Channel) -> Vec<&'static str> {
+        let asked = [item().0.to_bytes()];
+        let has = |name: &&str| {
+            let found = find_side(channel, &org(name), &asked).unwrap().items;
+            found.len() == 1
+        };
+        ["A", "B", "C"].into_iter().filter(has).collect()
+    }
+
+    #[test]
+    fn who_repeats_a_commitment_for_another_organization_is_given_nothing() {
+        for thief_first in [false, true] {
+            let mut world = World::new();
+            let channel = join(&world);
+            put(&world, &channel, 1, &["A", "B"]);
+            assert!(given(&channel).is_empty());
+            let mut transactions = [(1, ["A", "B"]), (2, ["A", "C"])];
+            if thief_first {
+                transactions.reverse();
+            }
+            for (nonce, organizations) in transactions {
+                commit(&mut world, &channel, nonce, &organizations);
+            }
+            assert_eq!(given(&channel), ["A", "B"], "thief first: {thief_first}");
+        }
+    }
+
+    #[test]
+    fn what_was_fetched_by_its_commitment_is_for_the_own_organization() {
+        let mut world = World::new();
+        let channel = join(&world);
+        commit(&mut world, &channel, 2, &["A", "C"]);
+        let missing = channel.ledger().side_missing(None, 9).unwrap();
+        let (commitment, item) = item();
+        let transaction = missing[0].transaction;
+        channel
+            .ledger()
+            .side_supply(&commitment, &transaction, item.salt, item.payload, 1)
+            .unwrap();
+        assert_eq!(given(&channel), ["A"]);
+        put(&world, &channel, 1, &["A", "B"]);
+        commit(&mut world, &channel, 1, &["A", "B"]);
+        assert_eq!(given(&channel), ["A", "B"]);
+    }
 }

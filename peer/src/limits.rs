@@ -39,6 +39,19 @@ pub const SIDE_ANSWER_BYTES_MAX: usize = 8 << 20;
 pub const ENDORSE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long one other peer may take to endorse or to keep side items.
 pub const REMOTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Silence after which the next one is asked as well, while the first request goes on.
+pub const HEDGE_AFTER: Duration = Duration::from_secs(1);
+/// How long an organization that failed or was slow is asked after the others.
+pub const TROUBLE_FORGOTTEN: Duration = Duration::from_secs(15);
+/// Organizations that are remembered as such.
+pub const TROUBLED_MAX: usize = 256;
+/// Requests that were answered while side items were still on their way to further organizations;
+/// beyond, those have to fetch them.
+pub const SIDE_SENDS_MAX: usize = 32;
+/// Bytes of one organization's words when endorsements cannot be had.
+pub const FAILURE_WORDS_BYTES_MAX: usize = 400;
+/// How many blocks an endorser may be behind another one, or ahead of this peer, to be waited for.
+pub const CATCH_UP_BLOCKS_MAX: u64 = 1_000;
 /// How long a peer that seems to be behind is asked again.
 pub const CATCH_UP_PATIENCE: Duration = Duration::from_secs(5);
 /// The first pause before a peer that seems to be behind is asked again.
@@ -63,6 +76,14 @@ pub const REGISTRATION_WAIT: Duration = Duration::from_secs(5);
 pub const SIDE_FETCH_ITEMS: usize = 16;
 /// How often the missing side items are looked through when nothing new is missing.
 pub const SIDE_FETCH_INTERVAL: Duration = Duration::from_secs(30);
+/// Missing side items, asked for in vain, that are remembered with a pause of their own.
+pub const SIDE_FETCHES_MAX: usize = 10_000;
+/// The longest pause before a missing side item is asked for again.
+pub const SIDE_FETCH_PAUSE_MAX: Duration = Duration::from_secs(120);
+/// How often side items are looked for that can no longer be committed.
+pub const SIDE_PURGE_INTERVAL: Duration = Duration::from_secs(30);
+/// After how many windows of the channel a side item is given up by this node's clock alone.
+pub const SIDE_IDLE_WINDOWS: u64 = 4;
 
 /// Heights whose state hash is remembered to compare it with what others report.
 pub const RECENT_STATES_MAX: usize = 4_096;

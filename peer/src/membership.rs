@@ -5,14 +5,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use stela_identity::{
     Certificate, CertificateError, Identity, IdentityCache, IdentityError, Msp, MspError,
 };
 use stela_protocol::config::{ChannelConfig, ConfigError, Orderer};
-use stela_protocol::{Fingerprint, OrgId};
+use stela_protocol::{ContractName, Fingerprint, OrgId};
 use stela_store::{LedgerRead, StoreError};
 
 use crate::limits::CERTIFICATES_PER_READ;
+
+/// The role of a certificate whose endorsements are asked for.
+pub(crate) const ENDORSER_ROLE: &str = "peer";
 
 /// Why a configuration cannot be put into force.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +55,9 @@ pub enum MembershipError {
     },
 }
 
+/// Sets of organizations that satisfy a policy, the first to be tried first.
+pub(crate) type Layouts = Arc<Vec<BTreeSet<OrgId>>>;
+
 /// A configuration in force with what follows from it. It never changes; identities that were
 /// admitted are kept, up to a bound.
 pub struct Membership {
@@ -59,6 +66,8 @@ pub struct Membership {
     msp: Msp,
     orderers: BTreeMap<u64, Identity>,
     cache: IdentityCache,
+    /// Found out when they are first asked for.
+    layouts: Mutex<BTreeMap<(ContractName, OrgId), Layouts>>,
 }
 
 impl Membership {
@@ -87,6 +96,7 @@ impl Membership {
             msp,
             orderers,
             cache: IdentityCache::default(),
+            layouts: Mutex::default(),
         })
     }
 
@@ -162,6 +172,17 @@ impl Membership {
     pub fn validate(&self, certificate: &Certificate, at_ms: u64) -> Result<(), IdentityError> {
         // Not through the cache: it holds only what the ledger knows.
         self.msp.validate(certificate, at_ms).map(drop)
+    }
+
+    /// The smallest sets of organizations whose endorsers satisfy the policy of a contract, those
+    /// with `first` first; nothing for a contract that is not defined.
+    pub(crate) fn layouts(&self, contract: &ContractName, first: &OrgId) -> Option<Layouts> {
+        let defined = self.config.contracts.get(contract)?;
+        let mut layouts = self.layouts.lock();
+        let found = layouts
+            .entry((contract.clone(), first.clone()))
+            .or_insert_with(|| defined.policy.organizations(ENDORSER_ROLE, first).into());
+        Some(found.clone())
     }
 
     fn identify(&self, der: &[u8]) -> Option<Arc<Identity>> {

@@ -17,7 +17,8 @@ pub(crate) struct Preferred(AtomicUsize);
 /// taken it all the same, which is harmless: the same envelope counts once.
 ///
 /// # Errors
-/// What an orderer refused it for; `OrdererUnavailable` when none could be asked.
+/// What an orderer refused it for, the last one if another could have taken it;
+/// `OrdererUnavailable` when none could be asked.
 pub(crate) async fn broadcast(
     remotes: &Remotes,
     preferred: &Preferred,
@@ -33,7 +34,7 @@ pub(crate) async fn broadcast(
         .collect();
     let first = preferred.0.load(Ordering::Relaxed);
     let mut failures = Vec::new();
-    let mut unknown = None;
+    let mut refused = None;
     for attempt in 0..orderers.len() {
         let index = (first + attempt) % orderers.len();
         let target = &orderers[index];
@@ -45,16 +46,24 @@ pub(crate) async fn broadcast(
             Err(error) if another_may(error.code) => {
                 failures.push(format!("{}: {error}", target.address));
             }
-            // An orderer that is behind does not know a fresh certificate yet.
-            Err(error) if error.code == ErrorCode::UnknownIdentity => unknown = Some(error),
+            Err(error) if may_be_alone(error.code) => refused = Some(error),
             Err(error) => return Err(error),
         }
     }
-    if let Some(error) = unknown {
+    if let Some(error) = refused {
         return Err(error);
     }
     let why = format!("no orderer took the envelope; {}", failures.join("; "));
     Err(RpcError::new(ErrorCode::OrdererUnavailable, why))
+}
+
+/// Whether an orderer may refuse for a reason that other orderers do not have: it is behind and
+/// does not know a fresh certificate yet, or its clock is wrong.
+fn may_be_alone(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::UnknownIdentity | ErrorCode::Expired | ErrorCode::Forbidden
+    )
 }
 
 async fn send(

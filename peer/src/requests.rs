@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 use stela_identity::Identity;
+use stela_identity::tls::PeerTls;
 use stela_protocol::hash::domain;
 use stela_protocol::transaction::{Proposal, RequestHeader, Signed, TransactionHeader};
-use stela_protocol::{ErrorCode, RpcError, pb};
+use stela_protocol::{ErrorCode, OrgId, RpcError, pb};
+use tonic::Request;
 
 use crate::answer;
 use crate::channel::Channel;
@@ -50,12 +52,14 @@ pub(crate) struct Asked {
     pub(crate) caller: Arc<Identity>,
 }
 
-/// Accepts a request that a known and valid identity has just signed for this procedure.
+/// Accepts a request that a known and valid identity has just signed for this procedure, over a
+/// connection of its own organization: nobody else can make anything of a request that he was sent.
 pub(crate) fn authenticate<M: SignedRequest>(
     node: &Node,
-    signed: pb::SignedBytes,
+    request: Request<pb::SignedBytes>,
 ) -> Result<(M, Asked), RpcError> {
-    let signed = Signed::try_from(signed).map_err(answer::malformed)?;
+    let connected = organization(&request);
+    let signed = Signed::try_from(request.into_inner()).map_err(answer::malformed)?;
     let request =
         M::decode(signed.bytes.clone()).map_err(|error| answer::undecodable("request", &error))?;
     let header = RequestHeader::parse(request.header(), M::METHOD).map_err(answer::malformed)?;
@@ -67,12 +71,34 @@ pub(crate) fn authenticate<M: SignedRequest>(
     caller
         .verify(domain::REQUEST, &signed.bytes, &signed.signature)
         .map_err(|_| answer::bad_signature("request"))?;
+    check_connection(connected.as_ref(), &caller)?;
     if M::ONCE {
         channel
             .replays
             .admit(&header, now_ms, channel.window_ms())?;
     }
     Ok((request, Asked { channel, caller }))
+}
+
+/// Whose connection a request came over.
+pub(crate) fn organization<T>(request: &Request<T>) -> Option<OrgId> {
+    let tls = request.extensions().get::<PeerTls>();
+    tls.map(|tls| tls.organization.clone())
+}
+
+/// Refuses what somebody signed when it comes over a connection of another organization.
+pub(crate) fn check_connection(
+    connected: Option<&OrgId>,
+    caller: &Identity,
+) -> Result<(), RpcError> {
+    if connected == Some(&caller.organization) {
+        return Ok(());
+    }
+    let why = format!(
+        "what members of {} sign is answered only over a connection with a TLS certificate of {}",
+        caller.organization, caller.organization
+    );
+    Err(RpcError::new(ErrorCode::Forbidden, why))
 }
 
 /// Refuses a timestamp that lies outside the window around this node's clock.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use prost::Message;
 use stela_protocol::hash::domain;
 use stela_protocol::{ErrorCode, Hash32, TransactionId, ValidationCode, hash, pb};
+use support::faulty::Fault;
 use support::*;
 use tonic::Streaming;
 
@@ -473,6 +474,92 @@ async fn a_stream_ends_when_its_reader_may_no_longer_read() {
     );
 }
 
+// ------------------------------------------------------------------------- faulty organizations
+
+fn two_of(organizations: &[&'static str], policy: &'static str) -> Wish {
+    Wish {
+        organizations: organizations.to_vec(),
+        policy,
+        orderers: vec![vec![1]],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_faulty_organization_does_not_stop_a_policy_that_does_not_need_it() {
+    let policy = "OutOf(2, 'A.peer', 'B.peer', 'C.peer')";
+    let faults = [
+        Fault::Refuses(ErrorCode::Malformed),
+        Fault::Differs { height: 1 },
+        Fault::Differs { height: u64::MAX },
+    ];
+    for fault in faults {
+        let mut network = Network::start(two_of(&["A", "B", "C"], policy)).await;
+        let client = network.member("A", "client").await;
+        network.replace_peer("B", fault).await;
+        let put = client.proposal("put", &[b"1"]);
+        let verdict = client.transact(&put, vec![]).await;
+        assert_eq!(verdict, ValidationCode::Valid, "{fault:?}");
+        network.stop_peer("C").await;
+        let left = client
+            .endorse(&client.proposal("put", &[b"2"]), vec![])
+            .await
+            .unwrap_err();
+        let expect = match fault {
+            Fault::Differs { .. } => ErrorCode::EndorsementMismatch,
+            _ => ErrorCode::EndorsersUnavailable,
+        };
+        assert_eq!(left.code, expect, "{left}");
+        let named = left.message.contains("B") && left.message.contains("C: ");
+        assert!(left.is_retryable() && named, "{left}");
+        // What this peer itself refuses is told as it is.
+        let refused = client.proposal("refuse", &[]);
+        let refused = client.endorse(&refused, vec![]).await;
+        assert_eq!(code(refused), ErrorCode::ContractRefused);
+    }
+}
+
+/// Waiting for each of the silent ones until its time is up would take longer than an endorsement
+/// may take altogether.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_organizations_do_not_use_up_the_time_of_an_endorsement() {
+    let policy = "OutOf(2, 'A.peer', 'B.peer', 'C.peer', 'D.peer')";
+    let mut network = Network::start(two_of(&["A", "B", "C", "D"], policy)).await;
+    let client = network.member("A", "client").await;
+    for silent in ["B", "C"] {
+        network.replace_peer(silent, Fault::Silent).await;
+    }
+    for text in ["first", "again"] {
+        let (commitment, item) = side_item(text.as_bytes(), &["B", "C", "D"]);
+        let mut put = client.proposal("put", &[text.as_bytes()]);
+        put.side = vec![commitment];
+        let verdict = client.transact(&put, vec![item]).await;
+        assert_eq!(verdict, ValidationCode::Valid);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderer_that_refuses_is_left_for_one_that_does_not() {
+    let wish = Wish {
+        orderers: vec![vec![1, 2]; 3],
+        ..Wish::one()
+    };
+    let network = Network::start(wish).await;
+    let client = network.member("A", "client").await;
+    let transact = |text: &'static str| {
+        let (client, put) = (client.clone(), client.proposal("put", &[text.as_bytes()]));
+        async move {
+            let endorsed = client.endorse(&put, vec![]).await.unwrap();
+            client.submit(client.envelope(&put, endorsed)).await
+        }
+    };
+    network.chain.refuse(1, ErrorCode::Expired);
+    network.chain.refuse(2, ErrorCode::Forbidden);
+    assert!(transact("third").await.is_ok());
+    network.chain.refuse(3, ErrorCode::Expired);
+    // The one that took the last envelope is asked first, so the second one is the last.
+    assert_eq!(code(transact("none").await), ErrorCode::Forbidden);
+}
+
 // ------------------------------------------------------------------------------------- side items
 
 #[tokio::test(flavor = "multi_thread")]
@@ -817,6 +904,53 @@ async fn bad_requests_are_refused_with_a_typed_error() {
         code(client.commit_status(&unknown, 0).await),
         ErrorCode::UnknownTransaction
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_signed_is_worth_nothing_over_the_tls_of_another_organization() {
+    let network = Network::start(Wish::two()).await;
+    let client = network.member("A", "client").await;
+    let (commitment, item) = side_item(b"for both", &["A", "B"]);
+    let mut put = client.proposal("put", &[b"1"]);
+    put.side = vec![commitment.clone()];
+    assert_eq!(
+        client.transact(&put, vec![item]).await,
+        ValidationCode::Valid
+    );
+    let commitments = [commitment.commitment.to_bytes()];
+    let request = pb::SideRequest {
+        header: Some(client.request_header("Side")),
+        commitments: commitments.to_vec(),
+    };
+    let signed = client.sign(domain::REQUEST, &request);
+    // Her own organization's certificate is good at any peer that has caught up.
+    let at_b = network.client_of("A", "B", client.credentials.clone());
+    let id = put.header.id();
+    assert_eq!(at_b.commit_status(&id, 60_000).await.unwrap().code, 0);
+    let found = answer(at_b.gateway().side(signed.clone()).await).unwrap();
+    assert_eq!(found.items.len(), 1);
+    // The gateway of B that was sent this request plays it back to A.
+    let replayed = network.client_of("B", "A", client.credentials.clone());
+    let side = answer(replayed.gateway().side(signed).await);
+    assert_eq!(code(side), ErrorCode::Forbidden);
+    assert_eq!(code(replayed.info().await), ErrorCode::Forbidden);
+    assert_eq!(code(replayed.evaluate("get").await), ErrorCode::Forbidden);
+    let status = replayed.commit_status(&id, 0).await;
+    assert_eq!(code(status), ErrorCode::Forbidden);
+    let stream = events(&replayed, all_events()).await;
+    assert_eq!(code(stream.map(drop)), ErrorCode::Forbidden);
+    let blocks = pb::BlocksRequest {
+        header: Some(client.request_header("Blocks")),
+        start: 0,
+        end: 1,
+    };
+    let blocks = client.sign(domain::REQUEST, &blocks);
+    let blocks = answer(replayed.gateway().blocks(blocks).await);
+    assert_eq!(code(blocks.map(drop)), ErrorCode::Forbidden);
+    let endorsed = replayed
+        .endorse(&client.proposal("put", &[b"2"]), vec![])
+        .await;
+    assert_eq!(code(endorsed), ErrorCode::Forbidden);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,15 +107,20 @@ pub enum StoreError {
     /// A side item that no committed transaction promises, or that is here already.
     #[error("no committed transaction waits for the side item {0}")]
     SideNotMissing(Hash32),
-    /// Too many side items wait for their transactions.
-    #[error("{0} side items wait for their transactions already; try again later")]
-    SideFull(usize),
+    /// Too much waits for transactions that are not committed yet.
+    #[error("no more than {limit} {what} wait for their transactions; try again later")]
+    SideFull {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much may wait.
+        limit: usize,
+    },
 }
 
 impl StoreError {
     /// Whether the same call may succeed later without anybody's doing.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::SideFull(_))
+        matches!(self, Self::Busy { .. } | Self::SideFull { .. })
     }
 
     pub(crate) fn corrupt(what: impl Into<String>) -> Self {

@@ -70,7 +70,8 @@ pub trait Kv: KvRead {
     fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StoreError>;
 
     /// Deletes `keys` durably and rewrites the files of the store that may still hold their values,
-    /// so that no file of it does. Snapshots that are alive keep what they show until a later call.
+    /// or values of deleted keys that begin with one of them, so that no file of it does. Snapshots
+    /// that are alive keep what they show until a later call.
     /// What the file system or the device keeps of removed files is beyond this call.
     ///
     /// # Errors
@@ -148,11 +149,23 @@ impl WriteBatch {
 /// Every entry with `start <= key < end` in ascending order, read page by page. For one consistent
 /// view give it a snapshot.
 pub fn scan(reader: &dyn KvRead, family: Family, start: Vec<u8>, end: Option<Vec<u8>>) -> Scan<'_> {
+    scan_by(reader, family, start, end, SCAN_PAGE_ENTRIES)
+}
+
+/// [`scan`] with pages of another size, for large values.
+pub(crate) fn scan_by(
+    reader: &dyn KvRead,
+    family: Family,
+    start: Vec<u8>,
+    end: Option<Vec<u8>>,
+    page_entries: usize,
+) -> Scan<'_> {
     Scan {
         reader,
         family,
         next: Some(start),
         end,
+        page_entries,
         page: Vec::new().into_iter(),
     }
 }
@@ -163,6 +176,7 @@ pub struct Scan<'a> {
     family: Family,
     next: Option<Vec<u8>>,
     end: Option<Vec<u8>>,
+    page_entries: usize,
     page: std::vec::IntoIter<(Bytes, Bytes)>,
 }
 
@@ -172,8 +186,8 @@ impl Scan<'_> {
         let direction = Direction::Forward;
         let page = self
             .reader
-            .range(self.family, start, end, SCAN_PAGE_ENTRIES, direction)?;
-        let full = page.len() == SCAN_PAGE_ENTRIES;
+            .range(self.family, start, end, self.page_entries, direction)?;
+        let full = page.len() == self.page_entries;
         self.next = page
             .last()
             .filter(|_| full)

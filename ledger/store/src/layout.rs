@@ -15,24 +15,25 @@
 //! | `history` | namespace, `0`, len16(key), height | `1` written or `0` deleted, transaction id 32 |
 //! | `transactions` | transaction id 32 | height, validation code u8, block's time in ms u64 |
 //! | `certificates` | fingerprint 32 | the block from which it counts u64, then the DER |
-//! | `side` | commitment 32 | `0` pending or `1` committed, transaction id 32, received ms u64, number of organizations u16, len16(organization)…, len16(salt), then the payload |
-//! | `pending` | received ms u64, commitment 32 | nothing |
-//! | `missing` | commitment 32 | transaction id 32, block u64, number of organizations u16, len16(organization)… |
+//! | `side` | commitment 32, transaction id 32 | `0` pending, `1` committed or `2` fetched, received ms u64, number of organizations u16, len16(organization)…, len16(salt), then the payload |
+//! | `pending` | received ms u64, commitment 32, transaction id 32 | the creator's fingerprint 32, bytes of salt and payload u64 |
+//! | `missing` | commitment 32, transaction id 32 | block u64, number of organizations u16, len16(organization)… |
 //!
 //! `state` holds only keys that exist; `history` also tells deletions. A namespace is a contract's
 //! name and has no zero byte. `pending` is an index over the pending items of `side`. `missing`
-//! names what committed transactions promise to this organization and has not come yet.
+//! names what committed transactions promise to this organization and has not come yet. An item
+//! belongs to one transaction: anybody can repeat a commitment, but not for another's transaction.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use stela_protocol::{
-    BlockNumber, ContractName, Hash32, Height, OrgId, TransactionId, ValidationCode,
+    BlockNumber, ContractName, Fingerprint, Hash32, Height, OrgId, TransactionId, ValidationCode,
 };
 
 use crate::error::StoreError;
 use crate::kv::Family;
 use crate::ledger::{
-    CertificateRecord, Head, HistoryEntry, MissingSide, SideRecord, SideState, TransactionRecord,
-    VersionedValue,
+    CertificateRecord, Head, HistoryEntry, MissingSide, PendingSide, SideRecord, SideState,
+    TransactionRecord, VersionedValue,
 };
 
 /// The version byte of every value.
@@ -108,10 +109,23 @@ pub(crate) fn history_key(namespace: &ContractName, key: &[u8], height: Height) 
     out.freeze()
 }
 
-pub(crate) fn pending_key(received_ms: u64, commitment: &Hash32) -> Bytes {
-    [received_ms.to_be_bytes().as_slice(), &commitment.0]
-        .concat()
-        .into()
+/// The key of an item of one transaction, in the families `side` and `missing`.
+pub(crate) fn side_key(commitment: &Hash32, transaction: &TransactionId) -> Bytes {
+    [commitment.0, transaction.0].concat().into()
+}
+
+pub(crate) fn pending_key(
+    received_ms: u64,
+    commitment: &Hash32,
+    transaction: &TransactionId,
+) -> Bytes {
+    [
+        received_ms.to_be_bytes().as_slice(),
+        &commitment.0,
+        &transaction.0,
+    ]
+    .concat()
+    .into()
 }
 
 // ---------------------------------------------------------------------------------------- values
@@ -197,8 +211,11 @@ pub(crate) fn encode_certificate(record: &CertificateRecord) -> Bytes {
 
 pub(crate) fn encode_side(record: &SideRecord) -> Bytes {
     let mut out = value();
-    out.put_u8(u8::from(record.state == SideState::Committed));
-    out.put_slice(&record.transaction.0);
+    out.put_u8(match record.state {
+        SideState::Pending => 0,
+        SideState::Committed => 1,
+        SideState::Fetched => 2,
+    });
     out.put_u64(record.received_ms);
     put_organizations(&mut out, &record.organizations);
     put16(&mut out, &record.salt);
@@ -208,9 +225,15 @@ pub(crate) fn encode_side(record: &SideRecord) -> Bytes {
 
 pub(crate) fn encode_missing(missing: &MissingSide) -> Bytes {
     let mut out = value();
-    out.put_slice(&missing.transaction.0);
     out.put_u64(missing.block.0);
     put_organizations(&mut out, &missing.organizations);
+    out.freeze()
+}
+
+pub(crate) fn encode_pending(pending: &PendingSide) -> Bytes {
+    let mut out = value();
+    out.put_slice(&pending.creator.0);
+    out.put_u64(pending.bytes as u64);
     out.freeze()
 }
 
@@ -382,17 +405,29 @@ pub(crate) fn decode_certificate(bytes: Bytes) -> Result<CertificateRecord, Stor
     })
 }
 
-pub(crate) fn decode_side(commitment: Hash32, bytes: Bytes) -> Result<SideRecord, StoreError> {
+/// The commitment and the transaction in a key of the families `side` and `missing`.
+pub(crate) fn decode_side_key(key: &[u8]) -> Result<(Hash32, TransactionId), StoreError> {
+    let mut parts = Parts {
+        what: "the key of a side item",
+        rest: Bytes::copy_from_slice(key),
+    };
+    let ids = (Hash32(parts.array()?), TransactionId(parts.array()?));
+    parts.end().map(|()| ids)
+}
+
+pub(crate) fn decode_side(key: &[u8], bytes: Bytes) -> Result<SideRecord, StoreError> {
+    let (commitment, transaction) = decode_side_key(key)?;
     let mut parts = Parts::new("a side item", bytes)?;
-    let state = if parts.flag()? {
-        SideState::Committed
-    } else {
-        SideState::Pending
+    let state = match parts.u8()? {
+        0 => SideState::Pending,
+        1 => SideState::Committed,
+        2 => SideState::Fetched,
+        _ => return Err(parts.damaged()),
     };
     Ok(SideRecord {
         commitment,
         state,
-        transaction: TransactionId(parts.array()?),
+        transaction,
         received_ms: parts.u64()?,
         organizations: parts.organizations()?,
         salt: parts.bytes16()?,
@@ -401,25 +436,35 @@ pub(crate) fn decode_side(commitment: Hash32, bytes: Bytes) -> Result<SideRecord
 }
 
 pub(crate) fn decode_missing(key: &[u8], bytes: Bytes) -> Result<MissingSide, StoreError> {
+    let (commitment, transaction) = decode_side_key(key)?;
     let mut parts = Parts::new("a missing side item", bytes)?;
-    let commitment = Hash32::from_slice(key).map_err(|_| parts.damaged())?;
     let missing = MissingSide {
         commitment,
-        transaction: TransactionId(parts.array()?),
+        transaction,
         block: BlockNumber(parts.u64()?),
         organizations: parts.organizations()?,
     };
     parts.end().map(|()| missing)
 }
 
-/// The commitment in a key of the family `pending`, and when the item came.
-pub(crate) fn decode_pending(key: &[u8]) -> Result<(u64, Hash32), StoreError> {
-    let mut parts = Parts {
-        what: "a pending entry",
+/// An entry of the family `pending`.
+pub(crate) fn decode_pending(key: &[u8], bytes: Bytes) -> Result<PendingSide, StoreError> {
+    let mut key = Parts {
+        what: "the key of a pending entry",
         rest: Bytes::copy_from_slice(key),
     };
-    let entry = (parts.u64()?, Hash32(parts.array()?));
-    parts.end().map(|()| entry)
+    let received_ms = key.u64()?;
+    let (commitment, transaction) = decode_side_key(&key.rest)?;
+    let mut parts = Parts::new("a pending entry", bytes)?;
+    let creator = Fingerprint(parts.array()?);
+    let bytes = usize::try_from(parts.u64()?).map_err(|_| parts.damaged())?;
+    parts.end().map(|()| PendingSide {
+        commitment,
+        transaction,
+        received_ms,
+        creator,
+        bytes,
+    })
 }
 
 #[cfg(test)]
@@ -463,6 +508,16 @@ mod tests {
         }
     }
 
+    fn pending() -> PendingSide {
+        PendingSide {
+            commitment: Hash32([0xcc; 32]),
+            transaction: ID,
+            received_ms: 7,
+            creator: Fingerprint([0xee; 32]),
+            bytes: 9,
+        }
+    }
+
     fn head() -> Head {
         Head {
             height: 3,
@@ -494,9 +549,14 @@ mod tests {
             history_key(&name(), b"k", HEIGHT),
             "63617265 00 0001 6b 0102030405060708 090a0b0c",
         );
+        check(side_key(&Hash32([0xcc; 32]), &ID), &format!("{c32} {a32}"));
         check(
-            pending_key(7, &Hash32([0xcc; 32])),
-            &format!("0000000000000007 {c32}"),
+            pending_key(7, &Hash32([0xcc; 32]), &ID),
+            &format!("0000000000000007 {c32} {a32}"),
+        );
+        check(
+            encode_pending(&pending()),
+            &format!("01 {} 0000000000000009", "ee".repeat(32)),
         );
         check(encode_bytes(b"x"), "01 78");
         check(
@@ -534,13 +594,14 @@ mod tests {
         );
         check(
             encode_side(&side()),
-            &format!(
-                "01 01 {a32} 0000000000000007 0002 0001 41 0002 4263 0004 73616c74 7061796c6f6164"
-            ),
+            "01 01 0000000000000007 0002 0001 41 0002 4263 0004 73616c74 7061796c6f6164",
         );
+        for (state, byte) in [(SideState::Pending, 0), (SideState::Fetched, 2)] {
+            assert_eq!(encode_side(&SideRecord { state, ..side() })[1], byte);
+        }
         check(
             encode_missing(&missing()),
-            &format!("01 {a32} 0000000000000009 0002 0001 41 0002 4263"),
+            "01 0000000000000009 0002 0001 41 0002 4263",
         );
     }
 
@@ -551,19 +612,21 @@ mod tests {
             decode_transaction(encode_transaction(&transaction())),
             Ok(transaction())
         );
+        let key = side_key(&Hash32([0xcc; 32]), &ID);
+        for state in [SideState::Pending, SideState::Committed, SideState::Fetched] {
+            let side = SideRecord { state, ..side() };
+            assert_eq!(decode_side(&key, encode_side(&side)), Ok(side));
+        }
         assert_eq!(
-            decode_side(Hash32([0xcc; 32]), encode_side(&side())),
-            Ok(side())
-        );
-        assert_eq!(
-            decode_missing(&[0xcc; 32], encode_missing(&missing())),
+            decode_missing(&key, encode_missing(&missing())),
             Ok(missing())
         );
         let codes = vec![ValidationCode::Valid, ValidationCode::DuplicateTxid];
         let encoded = encode_codes(&Hash32([3; 32]), &codes);
         assert_eq!(decode_codes(encoded), Ok((Hash32([3; 32]), codes)));
-        let key = pending_key(8, &Hash32([4; 32]));
-        assert_eq!(decode_pending(&key), Ok((8, Hash32([4; 32]))));
+        let key = pending_key(7, &Hash32([0xcc; 32]), &ID);
+        let value = encode_pending(&pending());
+        assert_eq!(decode_pending(&key, value), Ok(pending()));
     }
 
     #[test]
@@ -598,9 +661,12 @@ mod tests {
             let _ = decode_history(&bytes, bytes.clone());
             let _ = decode_transaction(bytes.clone());
             let _ = decode_certificate(bytes.clone());
-            let _ = decode_side(Hash32::ZERO, bytes.clone());
-            let _ = decode_missing(&bytes, bytes.clone());
-            let _ = decode_pending(&bytes);
+            let key = side_key(&Hash32::ZERO, &ID);
+            let _ = decode_side(&key, bytes.clone());
+            let _ = decode_missing(&key, bytes.clone());
+            let _ = decode_pending(&pending_key(7, &Hash32::ZERO, &ID), bytes.clone());
+            let _ = decode_side(&bytes, encode_side(&side()));
+            let _ = decode_pending(&bytes, encode_pending(&pending()));
         }
 
         #[test]

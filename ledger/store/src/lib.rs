@@ -23,8 +23,8 @@ pub use error::StoreError;
 pub use kv::{Direction, Durability, Family, Kv, KvRead, Scan, WriteBatch, scan};
 pub use ledger::{
     BlockCommit, CertificateRecord, Committed, Head, HistoryEntry, LedgerRead, MissingSide,
-    PeerLedger, SidePromise, SideRecord, SideState, StateSnapshot, StateWrite, StoredBlock,
-    TransactionRecord, VersionedValue,
+    PeerLedger, SidePromise, SideRecord, SideRecords, SideState, StateSnapshot, StateWrite,
+    StoredBlock, TransactionRecord, VersionedValue,
 };
 pub use memory::MemoryKv;
 pub use rocks::{RocksKv, RocksSettings};

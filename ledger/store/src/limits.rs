@@ -8,6 +8,14 @@ pub const SCAN_PAGE_ENTRIES: usize = 512;
 pub const MULTI_GET_KEYS_MAX: usize = 100_000;
 /// Side items that wait for their transaction, on one channel.
 pub const SIDE_PENDING_MAX: usize = 100_000;
+/// Bytes of the side items that wait for their transaction, on one channel.
+pub const SIDE_PENDING_BYTES_MAX: usize = 1 << 30;
+/// Side items that wait for transactions of one creator, on one channel.
+pub const SIDE_PENDING_PER_CREATOR_MAX: usize = 10_000;
+/// Bytes of the side items that wait for transactions of one creator, on one channel.
+pub const SIDE_PENDING_PER_CREATOR_BYTES_MAX: usize = 128 << 20;
+/// Side items with one commitment that are read at a time; each may be large.
+pub const SIDE_PAGE_ENTRIES: usize = 4;
 /// Pending side items that are removed in one batch.
 pub const SIDE_PURGE_BATCH: usize = 1_000;
 /// Bytes of the cache of decompressed blocks, shared by all databases of a process.

@@ -283,8 +283,10 @@ impl Kv for RocksKv {
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         let handle = handle(&self.db, family)?;
         for key in keys {
+            // Up to the first key that does not begin with this one.
+            let end = stela_protocol::key::prefix_end(key);
             self.db
-                .compact_range_cf_opt(handle, Some(key), Some(key), &options);
+                .compact_range_cf_opt(handle, Some(*key), end.as_deref(), &options);
         }
         Ok(())
     }
@@ -477,6 +479,13 @@ mod tests {
             files_with(folder.path(), &secret) > 0,
             "the search finds nothing at all"
         );
+        // What begins with an erased key leaves too, if it was deleted before.
+        kv.write(put(b"gone-before", &secret), Durability::Synced)
+            .unwrap();
+        kv.flush_all().unwrap();
+        let mut batch = WriteBatch::new();
+        batch.delete(suite::A, b"gone-before".as_slice());
+        kv.write(batch, Durability::Synced).unwrap();
         kv.erase(suite::A, &[b"gone", b"gone-too"]).unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
         while files_with(folder.path(), &secret) > 0 {

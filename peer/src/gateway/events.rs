@@ -13,7 +13,7 @@ use stela_protocol::{
 use stela_store::{LedgerRead, StoredBlock};
 use tokio::sync::mpsc::{Receiver, Sender, channel as buffer};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Request, Status};
 
 use crate::answer;
 use crate::channel::Channel;
@@ -26,7 +26,7 @@ type Answers<T> = ReceiverStream<Result<T, Status>>;
 /// Events of valid transactions, in order, from a checkpoint or a block on, at least once.
 pub(super) fn events(
     node: &Arc<Node>,
-    request: pb::SignedBytes,
+    request: Request<pb::SignedBytes>,
 ) -> Result<Answers<pb::EventsResponse>, RpcError> {
     let (request, asked) = requests::authenticate::<pb::EventsRequest>(node, request)?;
     let contract = ContractName::new(&request.contract).map_err(answer::bad_id)?;
@@ -56,7 +56,7 @@ pub(super) fn events(
 /// Committed blocks with their verdicts.
 pub(super) fn blocks(
     node: &Arc<Node>,
-    request: pb::SignedBytes,
+    request: Request<pb::SignedBytes>,
 ) -> Result<Answers<pb::BlocksResponse>, RpcError> {
     let (request, asked) = requests::authenticate::<pb::BlocksRequest>(node, request)?;
     if request.end != 0 && request.end < request.start {

@@ -1,5 +1,7 @@
 //! What clients call.
 
+mod asking;
+mod collection;
 mod endorse;
 mod events;
 mod side;
@@ -29,15 +31,14 @@ impl Gateway for GatewayService {
         &self,
         request: Request<pb::SignedBytes>,
     ) -> Result<Response<pb::EvaluateResponse>, Status> {
-        self.0.answer(evaluate(&self.0, request.into_inner()).await)
+        self.0.answer(evaluate(&self.0, request).await)
     }
 
     async fn endorse(
         &self,
         request: Request<pb::EndorseRequest>,
     ) -> Result<Response<pb::EndorseResponse>, Status> {
-        self.0
-            .answer(endorse::endorse(&self.0, request.into_inner()).await)
+        self.0.answer(endorse::endorse(&self.0, request).await)
     }
 
     async fn submit(
@@ -52,44 +53,44 @@ impl Gateway for GatewayService {
         &self,
         request: Request<pb::SignedBytes>,
     ) -> Result<Response<pb::CommitStatusResponse>, Status> {
-        self.0
-            .answer(status::commit_status(&self.0, request.into_inner()).await)
+        self.0.answer(status::commit_status(&self.0, request).await)
     }
 
     async fn events(
         &self,
         request: Request<pb::SignedBytes>,
     ) -> Result<Response<Self::EventsStream>, Status> {
-        self.0.answer(events::events(&self.0, request.into_inner()))
+        self.0.answer(events::events(&self.0, request))
     }
 
     async fn side(
         &self,
         request: Request<pb::SignedBytes>,
     ) -> Result<Response<pb::SideResponse>, Status> {
-        self.0.answer(side::side(&self.0, request.into_inner()))
+        self.0.answer(side::side(&self.0, request))
     }
 
     async fn channel_info(
         &self,
         request: Request<pb::SignedBytes>,
     ) -> Result<Response<pb::ChannelInfoResponse>, Status> {
-        self.0
-            .answer(status::channel_info(&self.0, request.into_inner()))
+        self.0.answer(status::channel_info(&self.0, request))
     }
 
     async fn blocks(
         &self,
         request: Request<pb::SignedBytes>,
     ) -> Result<Response<Self::BlocksStream>, Status> {
-        self.0.answer(events::blocks(&self.0, request.into_inner()))
+        self.0.answer(events::blocks(&self.0, request))
     }
 }
 
 async fn evaluate(
     node: &Arc<Node>,
-    request: pb::SignedBytes,
+    request: Request<pb::SignedBytes>,
 ) -> Result<pb::EvaluateResponse, RpcError> {
-    let admitted = requests::admit(node, Some(request))?;
+    let caller = requests::organization(&request);
+    let admitted = requests::admit(node, Some(request.into_inner()))?;
+    requests::check_connection(caller.as_ref(), &admitted.creator)?;
     endorser::evaluate(node, &admitted).await
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stela_protocol::{ErrorCode, RpcError, TransactionId, pb};
 use stela_store::{LedgerRead, TransactionRecord};
+use tonic::Request;
 
 use crate::answer;
 use crate::limits::COMMIT_WAIT_MS_MAX;
@@ -14,7 +15,7 @@ use crate::requests;
 /// the orderers.
 pub(super) async fn commit_status(
     node: &Node,
-    request: pb::SignedBytes,
+    request: Request<pb::SignedBytes>,
 ) -> Result<pb::CommitStatusResponse, RpcError> {
     let (request, asked) = requests::authenticate::<pb::CommitStatusRequest>(node, request)?;
     let id = TransactionId::from_slice(&request.transaction_id).map_err(answer::bad_id)?;
@@ -65,7 +66,7 @@ fn response(record: TransactionRecord) -> pb::CommitStatusResponse {
 /// The height, hashes and configuration of the channel here.
 pub(super) fn channel_info(
     node: &Node,
-    request: pb::SignedBytes,
+    request: Request<pb::SignedBytes>,
 ) -> Result<pb::ChannelInfoResponse, RpcError> {
     let (_, asked) = requests::authenticate::<pb::ChannelInfoRequest>(node, request)?;
     let head = asked.channel.ledger().head();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use stela_protocol::hash::{self, StateChange};
+use stela_protocol::limits::RANGE_RESULTS_MAX;
 use stela_protocol::transaction::{RangeRead, Transaction};
 use stela_protocol::{BlockNumber, ContractName, Height, ValidationCode};
 use stela_store::{StateSnapshot, StoreError};
@@ -112,24 +113,33 @@ fn conflict(
     if changed {
         return Ok(Some(ValidationCode::MvccReadConflict));
     }
+    let mut left = RANGE_RESULTS_MAX;
     for range in &transaction.result.ranges {
-        if range_results(namespace, range, overlay, snapshot)? != range.results_hash {
+        let results = range_results(namespace, range, overlay, snapshot, &mut left)?;
+        if results != Some(range.results_hash) {
             return Ok(Some(ValidationCode::PhantomReadConflict));
         }
     }
     Ok(None)
 }
 
+/// What a range holds now; nothing when that is more than a transaction may have read. `left` is
+/// what its other ranges leave of [`RANGE_RESULTS_MAX`].
 fn range_results(
     namespace: &ContractName,
     range: &RangeRead,
     overlay: &Overlay,
     snapshot: &StateSnapshot,
-) -> Result<stela_protocol::Hash32, StoreError> {
+    left: &mut usize,
+) -> Result<Option<stela_protocol::Hash32>, StoreError> {
     let mut found: BTreeMap<Bytes, Height> = BTreeMap::new();
     let mut start = range.start.clone();
     loop {
         let page = snapshot.range(namespace, &start, &range.end, RANGE_PAGE)?;
+        let Some(rest) = left.checked_sub(page.len()) else {
+            return Ok(None);
+        };
+        *left = rest;
         let last = page
             .last()
             .map(|(key, _)| key.clone())
@@ -150,9 +160,9 @@ fn range_results(
             None => drop(found.remove(key)),
         }
     }
-    Ok(hash::range_results(
+    Ok(Some(hash::range_results(
         found.iter().map(|(key, height)| (key.as_ref(), *height)),
-    ))
+    )))
 }
 
 /// The versions, before the block, of every key that an open candidate read.

@@ -280,7 +280,7 @@ pub(crate) struct Call<'a> {
     pub(crate) header: TransactionHeader,
     creator: &'a Credentials,
     contract: ContractName,
-    side: Vec<SideCommitment>,
+    pub(crate) side: Vec<SideCommitment>,
     result: pb::Result,
     endorsers: Vec<&'a Credentials>,
 }

@@ -6,6 +6,7 @@
 )]
 
 pub mod contract;
+pub mod faulty;
 pub mod orderer;
 
 use std::collections::BTreeMap;
@@ -306,7 +307,7 @@ impl Network {
             .iter()
             .map(|(id, _, c, _)| (*id, c.clone()))
             .collect();
-        for ((_, listener, _, tls), signers) in orderers.into_iter().zip(signers) {
+        for ((id, listener, _, tls), signers) in orderers.into_iter().zip(signers) {
             let settings = TlsSettings::new(tls, &self.tls_roots()).unwrap();
             let signers = all
                 .iter()
@@ -314,7 +315,7 @@ impl Network {
                 .cloned()
                 .collect();
             let stop = self.stop_orderers.clone();
-            orderer::serve(listener, settings, self.chain.clone(), signers, stop);
+            orderer::serve(listener, settings, id, self.chain.clone(), signers, stop);
         }
     }
 
@@ -383,6 +384,15 @@ impl Network {
 
     pub async fn stop_peer(&mut self, name: &'static str) {
         stop(self.peers.remove(name).unwrap()).await;
+    }
+
+    /// Puts an endorser with this fault in the place of an organization's peer.
+    pub async fn replace_peer(&mut self, name: &'static str, fault: faulty::Fault) {
+        self.stop_peer(name).await;
+        let identity = self.organizations[name].tls_identity("peer0");
+        let settings = TlsSettings::new(identity, &self.tls_roots()).unwrap();
+        let credentials = self.homes[name].credentials.clone();
+        faulty::serve(self.addresses[name], settings, credentials, fault).await;
     }
 
     pub async fn start_peer(&mut self, name: &'static str) {

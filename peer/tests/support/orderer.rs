@@ -1,6 +1,6 @@
 //! One orderer that cuts a block for every envelope; enough to follow a peer from end to end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use stela_protocol::hash::domain;
 use stela_protocol::limits::MESSAGE_BYTES_MAX;
 use stela_protocol::pb::broadcast_server::{Broadcast, BroadcastServer};
 use stela_protocol::pb::deliver_server::{Deliver, DeliverServer};
-use stela_protocol::{BlockNumber, OrgId, pb};
+use stela_protocol::{BlockNumber, ErrorCode, OrgId, RpcError, pb};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,6 +27,8 @@ pub struct Chain {
     height: Arc<watch::Sender<usize>>,
     /// Whose peers get no more blocks for now.
     held: Arc<watch::Sender<BTreeSet<OrgId>>>,
+    /// Orderers that take no envelopes, and what they answer.
+    refusing: Arc<Mutex<BTreeMap<u64, ErrorCode>>>,
 }
 
 impl Chain {
@@ -37,6 +39,7 @@ impl Chain {
             inner,
             height: Arc::new(height),
             held: Arc::new(held),
+            refusing: Arc::default(),
         }
     }
 
@@ -49,6 +52,11 @@ impl Chain {
     pub fn release(&self, organization: &OrgId) {
         self.held
             .send_modify(|held| held.retain(|other| other != organization));
+    }
+
+    /// Lets an orderer refuse all envelopes from now on.
+    pub fn refuse(&self, orderer: u64, code: ErrorCode) {
+        self.refusing.lock().insert(orderer, code);
     }
 
     pub fn append(&self, envelope: Bytes) {
@@ -81,6 +89,7 @@ pub type Signers = Vec<(u64, Arc<Credentials>)>;
 
 #[derive(Clone)]
 struct Orderer {
+    id: u64,
     chain: Chain,
     signers: Signers,
     stop: CancellationToken,
@@ -90,11 +99,13 @@ struct Orderer {
 pub fn serve(
     listener: TcpListener,
     settings: TlsSettings,
+    id: u64,
     chain: Chain,
     signers: Signers,
     stop: CancellationToken,
 ) {
     let orderer = Orderer {
+        id,
         chain,
         signers,
         stop: stop.clone(),
@@ -131,6 +142,9 @@ impl Broadcast for Orderer {
         &self,
         request: Request<pb::BroadcastRequest>,
     ) -> Result<Response<pb::BroadcastResponse>, Status> {
+        if let Some(code) = self.chain.refusing.lock().get(&self.id) {
+            return Err(RpcError::new(*code, "it takes nothing").into());
+        }
         self.chain.append(request.into_inner().envelope);
         Ok(Response::new(pb::BroadcastResponse {}))
     }

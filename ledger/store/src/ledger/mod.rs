@@ -10,21 +10,22 @@
 mod read;
 mod records;
 mod side;
+mod usage;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use stela_protocol::limits::ORGANIZATIONS_MAX;
 use stela_protocol::{ChannelId, Hash32, Height, key};
 
-pub use self::read::{LedgerRead, StateSnapshot};
+pub use self::read::{LedgerRead, SideRecords, StateSnapshot};
+pub(crate) use self::records::PendingSide;
 pub use self::records::{
     BlockCommit, CertificateRecord, Committed, Head, HistoryEntry, MissingSide, SidePromise,
     SideRecord, SideState, StateWrite, StoredBlock, TransactionRecord, VersionedValue,
 };
+use self::usage::Usage;
 use crate::error::StoreError;
 use crate::kv::{Durability, Kv, KvRead, WriteBatch};
 use crate::layout;
@@ -35,12 +36,12 @@ pub struct PeerLedger {
     head: RwLock<Head>,
     /// Held while anything is written.
     writer: Mutex<Writer>,
-    pending: AtomicUsize,
 }
 
-#[derive(Default)]
 struct Writer {
     stopped: bool,
+    /// What the family `pending` holds.
+    usage: Usage,
 }
 
 impl PeerLedger {
@@ -52,12 +53,14 @@ impl PeerLedger {
     pub fn open(kv: Arc<dyn Kv>, channel: &ChannelId) -> Result<Self, StoreError> {
         claim(kv.as_ref(), channel)?;
         let head = read::read_head(kv.as_ref())?;
-        let pending = side::count_pending(kv.as_ref())?;
+        let writer = Writer {
+            stopped: false,
+            usage: side::count_pending(kv.as_ref())?,
+        };
         Ok(Self {
             kv,
             head: RwLock::new(head),
-            writer: Mutex::default(),
-            pending: AtomicUsize::new(pending),
+            writer: Mutex::new(writer),
         })
     }
 
@@ -95,7 +98,9 @@ impl PeerLedger {
         self.put_certificates(&mut batch, &commit)?;
         let settled = self.settle_promises(&mut batch, &commit)?;
         self.write(&mut writer, batch)?;
-        self.pending.fetch_sub(settled.arrived, Ordering::Relaxed);
+        for pending in &settled.arrived {
+            writer.usage.remove(pending);
+        }
         *self.head.write() = head;
         Ok(Committed {
             head,
@@ -289,13 +294,9 @@ fn put_state(batch: &mut WriteBatch, commit: &BlockCommit) {
 #[derive(Default)]
 struct Settled {
     /// Pending items that are committed now.
-    arrived: usize,
+    arrived: Vec<PendingSide>,
     /// Promised items that are not here.
     missing: Vec<Hash32>,
-}
-
-fn key_of(hash: &Hash32) -> Bytes {
-    hash.to_bytes()
 }
 
 #[cfg(test)]

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use stela_protocol::{BlockNumber, ContractName, Fingerprint, Hash32, TransactionId};
 
 use super::records::{
-    CertificateRecord, Head, HistoryEntry, MissingSide, SideRecord, StoredBlock, TransactionRecord,
-    VersionedValue,
+    CertificateRecord, Head, HistoryEntry, MissingSide, SideRecord, SideState, StoredBlock,
+    TransactionRecord, VersionedValue,
 };
 use crate::error::StoreError;
-use crate::kv::{Direction, Family, KvRead};
+use crate::kv::{Direction, Family, KvRead, Scan, scan_by};
 use crate::layout;
+use crate::limits::SIDE_PAGE_ENTRIES;
 
 /// What can be read of a ledger. On a [`PeerLedger`](crate::PeerLedger) each call sees the newest
 /// commit, on a [`StateSnapshot`] all calls see one and the same.
@@ -130,28 +131,57 @@ pub trait LedgerRead {
             .transpose()
     }
 
-    /// A side item that is here, pending or committed.
+    /// The side items with this commitment that are here and whose transactions are committed, one
+    /// for each such transaction. They are read while the caller goes on: each may be large.
+    fn side_get(&self, commitment: &Hash32) -> SideRecords<'_> {
+        SideRecords::new(self.reader(), commitment)
+    }
+
+    /// The side item of one transaction, if it is here, pending or not.
     ///
     /// # Errors
     /// As [`LedgerRead::block`].
-    fn side_get(&self, commitment: &Hash32) -> Result<Option<SideRecord>, StoreError> {
-        let found = self.reader().get(layout::SIDE, &commitment.0)?;
+    fn side_of(
+        &self,
+        commitment: &Hash32,
+        transaction: &TransactionId,
+    ) -> Result<Option<SideRecord>, StoreError> {
+        let key = layout::side_key(commitment, transaction);
+        let found = self.reader().get(layout::SIDE, &key)?;
         found
-            .map(|bytes| layout::decode_side(*commitment, bytes))
+            .map(|bytes| layout::decode_side(&key, bytes))
+            .transpose()
+    }
+
+    /// What is missing of one committed transaction under one commitment, if it is.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn side_missing_of(
+        &self,
+        commitment: &Hash32,
+        transaction: &TransactionId,
+    ) -> Result<Option<MissingSide>, StoreError> {
+        let key = layout::side_key(commitment, transaction);
+        let found = self.reader().get(layout::MISSING, &key)?;
+        found
+            .map(|value| layout::decode_missing(&key, value))
             .transpose()
     }
 
     /// At most `limit` side items that committed transactions promise to this organization and
-    /// that are not here, from the first commitment above `after` on.
+    /// that are not here, in the order of commitment and transaction, from behind `after` on.
     ///
     /// # Errors
     /// As [`LedgerRead::block`].
     fn side_missing(
         &self,
-        after: Option<&Hash32>,
+        after: Option<(&Hash32, &TransactionId)>,
         limit: usize,
     ) -> Result<Vec<MissingSide>, StoreError> {
-        let start = after.map_or_else(Vec::new, |hash| [&hash.0[..], &[0]].concat());
+        let start = after.map_or_else(Vec::new, |(commitment, transaction)| {
+            [&layout::side_key(commitment, transaction)[..], &[0]].concat()
+        });
         let direction = Direction::Forward;
         let found = self
             .reader()
@@ -160,6 +190,28 @@ pub trait LedgerRead {
             .into_iter()
             .map(|(key, value)| layout::decode_missing(&key, value))
             .collect()
+    }
+}
+
+/// The iterator that [`LedgerRead::side_get`] returns. After an error it ends.
+pub struct SideRecords<'a>(Scan<'a>);
+
+impl<'a> SideRecords<'a> {
+    fn new(reader: &'a dyn KvRead, commitment: &Hash32) -> Self {
+        let start = commitment.0.to_vec();
+        let end = stela_protocol::key::prefix_end(&start);
+        Self(scan_by(reader, layout::SIDE, start, end, SIDE_PAGE_ENTRIES))
+    }
+}
+
+impl Iterator for SideRecords<'_> {
+    type Item = Result<SideRecord, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0
+            .by_ref()
+            .map(|entry| entry.and_then(|(key, value)| layout::decode_side(&key, value)))
+            .find(|found| !matches!(found, Ok(record) if record.state == SideState::Pending))
     }
 }
 

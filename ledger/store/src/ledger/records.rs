@@ -100,8 +100,11 @@ pub struct CertificateRecord {
 pub enum SideState {
     /// Not yet; it is not given out, and removed when it has waited too long.
     Pending,
-    /// It is.
+    /// It is, and its creator had the item: it came here with the signed proposal.
     Committed,
+    /// It is, but the item was fetched by its commitment, which whoever reads the ledger knows: that
+    /// says nothing about what the creator may decide. Such an item is for the own organization.
+    Fetched,
 }
 
 /// A side item: erasable data that a transaction commits to.
@@ -132,6 +135,18 @@ impl fmt::Debug for SideRecord {
             .field("payload_bytes", &self.payload.len())
             .finish_non_exhaustive()
     }
+}
+
+/// The entry of an item that waits for its transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PendingSide {
+    pub(crate) commitment: Hash32,
+    pub(crate) transaction: TransactionId,
+    pub(crate) received_ms: u64,
+    /// Who proposed the transaction.
+    pub(crate) creator: Fingerprint,
+    /// Of salt and payload.
+    pub(crate) bytes: usize,
 }
 
 /// A side item that a committed transaction promises and that is not here.
@@ -220,7 +235,7 @@ pub struct BlockCommit {
 pub struct Committed {
     /// The new head.
     pub head: Head,
-    /// Promised side items that are not here; see [`LedgerRead::side_missing`].
+    /// The commitments of promised side items that are not here; see [`LedgerRead::side_missing`].
     ///
     /// [`LedgerRead::side_missing`]: crate::LedgerRead::side_missing
     pub missing_side: Vec<Hash32>,

@@ -3,61 +3,93 @@
 //! An item comes as pending, before its transaction is ordered. The commit of the transaction makes
 //! it committed; if the item is not here by then, it becomes missing until somebody supplies it.
 //! Pending items that waited too long are removed. Erasing removes the bytes from the files.
+//!
+//! An item belongs to one transaction. A commitment is on the ledger for everybody to read, so
+//! another transaction can repeat it; that transaction neither gets nor touches the item.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use stela_protocol::limits::{ORGANIZATIONS_MAX, SALT_BYTES, SIDE_BYTES_MAX};
-use stela_protocol::{Hash32, hash};
+use stela_protocol::{Fingerprint, Hash32, TransactionId, hash, key};
 
 use super::read::LedgerRead;
-use super::records::{BlockCommit, MissingSide, SidePromise, SideRecord, SideState};
-use super::{PeerLedger, Settled, key_of};
+use super::records::{BlockCommit, MissingSide, PendingSide, SidePromise, SideRecord, SideState};
+use super::usage::{Share, Usage};
+use super::{PeerLedger, Settled};
 use crate::error::StoreError;
-use crate::kv::{Direction, KvRead, WriteBatch, scan};
+use crate::kv::{Direction, KvRead, WriteBatch, scan, scan_by};
 use crate::layout;
-use crate::limits::{SIDE_PENDING_MAX, SIDE_PURGE_BATCH};
+use crate::limits::{SIDE_PAGE_ENTRIES, SIDE_PURGE_BATCH};
 
 impl PeerLedger {
-    /// Keeps an item, durably, until its transaction is committed. If that has happened already
-    /// and the item was missing, it is committed at once; if the item is here, nothing changes.
-    /// The record's `state` is not looked at.
+    /// Keeps the items of one proposal of `creator`, durably, until their transaction is
+    /// committed: all of them or none. If that has happened already and an item was missing, it is
+    /// committed at once; an item of the same transaction that is here is not changed. The
+    /// records' `state` is not looked at.
     ///
     /// # Errors
-    /// [`StoreError::SideMismatch`] when the item does not fit its commitment,
-    /// [`StoreError::SideFull`] when too many wait, else what the disk says.
-    pub fn side_put_pending(&self, record: SideRecord) -> Result<(), StoreError> {
-        check_item(&record)?;
+    /// [`StoreError::SideMismatch`] when an item does not fit its commitment,
+    /// [`StoreError::SideFull`] when too much waits, else what the disk says.
+    pub fn side_put_pending(
+        &self,
+        creator: Fingerprint,
+        records: Vec<SideRecord>,
+    ) -> Result<(), StoreError> {
+        records.iter().try_for_each(check_item)?;
         let mut writer = self.writer.lock();
-        if self.side_get(&record.commitment)?.is_some() {
+        let mut batch = WriteBatch::new();
+        let mut more = Share::default();
+        let mut seen = BTreeSet::new();
+        for record in records {
+            if seen.insert((record.commitment, record.transaction)) {
+                self.add_item(&mut batch, &mut more, creator, record)?;
+            }
+        }
+        if batch.is_empty() {
             return Ok(());
         }
-        if let Some(missing) = self.missing(&record.commitment)? {
-            let batch = supply(missing, record);
-            return self.write(&mut writer, batch);
-        }
-        if self.pending.load(Ordering::Relaxed) >= SIDE_PENDING_MAX {
-            return Err(StoreError::SideFull(SIDE_PENDING_MAX));
-        }
-        let record = SideRecord {
-            state: SideState::Pending,
-            ..record
-        };
-        let mut batch = WriteBatch::new();
-        let index = layout::pending_key(record.received_ms, &record.commitment);
-        batch.put(layout::PENDING, index, layout::encode_bytes(&[]));
-        batch.put(
-            layout::SIDE,
-            key_of(&record.commitment),
-            layout::encode_side(&record),
-        );
+        writer.usage.check(&creator, more)?;
         self.write(&mut writer, batch)?;
-        self.pending.fetch_add(1, Ordering::Relaxed);
+        writer.usage.add(creator, more);
         Ok(())
     }
 
-    /// Fills in an item that a committed transaction promises and that was missing.
+    fn add_item(
+        &self,
+        batch: &mut WriteBatch,
+        more: &mut Share,
+        creator: Fingerprint,
+        record: SideRecord,
+    ) -> Result<(), StoreError> {
+        let (commitment, transaction) = (&record.commitment, &record.transaction);
+        if let Some(missing) = self.side_missing_of(commitment, transaction)? {
+            supply(batch, missing, record, SideState::Committed);
+            return Ok(());
+        }
+        match self.side_of(commitment, transaction)? {
+            // The proposal proves what the fetched item did not.
+            Some(here) if here.state == SideState::Fetched => put_item(
+                batch,
+                &SideRecord {
+                    state: SideState::Committed,
+                    ..here
+                },
+            ),
+            Some(_) => {}
+            None => {
+                let pending = pending_of(&record, creator);
+                more.items += 1;
+                more.bytes += pending.bytes;
+                put_pending(batch, &pending, record);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills in an item that a committed transaction promises and that was missing, with what was
+    /// fetched by its commitment. If another committed transaction has brought the same item here,
+    /// the missing one is only no longer waited for: a copy would say nothing more.
     ///
     /// # Errors
     /// [`StoreError::SideNotMissing`] when none waits for it, so also after it was erased;
@@ -65,25 +97,31 @@ impl PeerLedger {
     pub fn side_supply(
         &self,
         commitment: &Hash32,
+        transaction: &TransactionId,
         salt: Bytes,
         payload: Bytes,
         received_ms: u64,
     ) -> Result<(), StoreError> {
         let mut writer = self.writer.lock();
         let missing = self
-            .missing(commitment)?
+            .side_missing_of(commitment, transaction)?
             .ok_or(StoreError::SideNotMissing(*commitment))?;
         let record = SideRecord {
             commitment: *commitment,
-            state: SideState::Committed,
-            transaction: missing.transaction,
+            state: SideState::Fetched,
+            transaction: *transaction,
             received_ms,
             organizations: missing.organizations.clone(),
             salt,
             payload,
         };
         check_item(&record)?;
-        self.write(&mut writer, supply(missing, record))
+        let mut batch = WriteBatch::new();
+        match self.side_get(commitment).next().transpose()? {
+            Some(_) => batch.delete(layout::MISSING, layout::side_key(commitment, transaction)),
+            None => supply(&mut batch, missing, record, SideState::Fetched),
+        }
+        self.write(&mut writer, batch)
     }
 
     /// Removes pending items that came before `received_before_ms`, and says how many.
@@ -103,49 +141,64 @@ impl PeerLedger {
                 SIDE_PURGE_BATCH,
                 direction,
             )?;
-            let mut batch = WriteBatch::new();
-            for (key, _) in &page {
-                let (_, commitment) = layout::decode_pending(key)?;
-                batch.delete(layout::PENDING, key.clone());
-                batch.delete(layout::SIDE, key_of(&commitment));
-            }
             if page.is_empty() {
                 return Ok(purged);
             }
+            let page = page
+                .into_iter()
+                .map(|(key, value)| layout::decode_pending(&key, value))
+                .collect::<Result<Vec<_>, _>>()?;
+            let mut batch = WriteBatch::new();
+            for pending in &page {
+                let key = layout::side_key(&pending.commitment, &pending.transaction);
+                batch.delete(layout::PENDING, index_of(pending));
+                batch.delete(layout::SIDE, key);
+            }
             self.write(&mut writer, batch)?;
-            self.pending.fetch_sub(page.len(), Ordering::Relaxed);
+            page.iter().for_each(|gone| writer.usage.remove(gone));
             purged += page.len();
         }
     }
 
-    /// Erases an item: it is gone for every reader when the call returns, and its bytes are gone
-    /// from the files of the store, as [`Kv::erase`](crate::Kv::erase) says. A missing item is no
-    /// longer waited for. Says whether there was anything; the call may be repeated.
+    /// Erases an item, of whichever transactions: it is gone for every reader when the call
+    /// returns, and its bytes are gone from the files of the store, as
+    /// [`Kv::erase`](crate::Kv::erase) says. A missing item is no longer waited for. Says whether
+    /// there was anything; the call may be repeated.
     ///
     /// # Errors
     /// What the disk says.
     pub fn side_erase(&self, commitment: &Hash32) -> Result<bool, StoreError> {
         let mut writer = self.writer.lock();
-        let found = self.side_get(commitment)?;
-        let waited_for = self.missing(commitment)?.is_some();
         let mut batch = WriteBatch::new();
-        batch.delete(layout::SIDE, key_of(commitment));
-        batch.delete(layout::MISSING, key_of(commitment));
-        let pending = found
-            .as_ref()
-            .filter(|record| record.state == SideState::Pending);
-        if let Some(record) = pending {
-            batch.delete(
-                layout::PENDING,
-                layout::pending_key(record.received_ms, commitment),
-            );
+        let mut gone = Vec::new();
+        let start = commitment.0.to_vec();
+        let end = key::prefix_end(&start);
+        let items = scan_by(
+            self.reader(),
+            layout::SIDE,
+            start.clone(),
+            end.clone(),
+            SIDE_PAGE_ENTRIES,
+        );
+        for entry in items {
+            let (key, value) = entry?;
+            let record = layout::decode_side(&key, value)?;
+            gone.extend(self.pending_entry(&record)?);
+            batch.delete(layout::SIDE, key);
         }
+        for entry in scan(self.reader(), layout::MISSING, start, end) {
+            batch.delete(layout::MISSING, entry?.0);
+        }
+        for pending in &gone {
+            batch.delete(layout::PENDING, index_of(pending));
+        }
+        let found = !batch.is_empty();
         self.write(&mut writer, batch)?;
-        self.pending
-            .fetch_sub(usize::from(pending.is_some()), Ordering::Relaxed);
+        gone.iter().for_each(|pending| writer.usage.remove(pending));
         drop(writer);
+        // All keys of the item begin with its commitment.
         self.kv.erase(layout::SIDE, &[commitment.as_ref()])?;
-        Ok(found.is_some() || waited_for)
+        Ok(found)
     }
 
     /// Makes promised items committed, or missing.
@@ -159,14 +212,14 @@ impl PeerLedger {
         for promise in commit
             .side
             .iter()
-            .filter(|promise| seen.insert(promise.commitment))
+            .filter(|promise| seen.insert((promise.commitment, promise.transaction)))
         {
-            match self.side_get(&promise.commitment)? {
-                Some(record) if record.state == SideState::Committed => {}
-                Some(record) => {
+            match self.side_of(&promise.commitment, &promise.transaction)? {
+                Some(record) if record.state == SideState::Pending => {
+                    settled.arrived.extend(self.pending_entry(&record)?);
                     make_committed(batch, record, promise);
-                    settled.arrived += 1;
                 }
+                Some(_) => {}
                 None => {
                     put_missing(batch, commit, promise);
                     settled.missing.push(promise.commitment);
@@ -176,17 +229,27 @@ impl PeerLedger {
         Ok(settled)
     }
 
-    fn missing(&self, commitment: &Hash32) -> Result<Option<MissingSide>, StoreError> {
-        let found = self.kv.get(layout::MISSING, &commitment.0)?;
-        found
-            .map(|value| layout::decode_missing(&commitment.0, value))
-            .transpose()
+    /// The entry of an item in the index of those that wait; nothing if it does not wait.
+    fn pending_entry(&self, record: &SideRecord) -> Result<Option<PendingSide>, StoreError> {
+        if record.state != SideState::Pending {
+            return Ok(None);
+        }
+        let key = layout::pending_key(record.received_ms, &record.commitment, &record.transaction);
+        let found = self.kv.get(layout::PENDING, &key)?;
+        let found = found.ok_or_else(|| StoreError::corrupt("a pending item without its entry"))?;
+        layout::decode_pending(&key, found).map(Some)
     }
 }
 
-pub(super) fn count_pending(reader: &dyn KvRead) -> Result<usize, StoreError> {
-    scan(reader, layout::PENDING, Vec::new(), None)
-        .try_fold(0, |count, entry| entry.map(|_| count + 1))
+pub(super) fn count_pending(reader: &dyn KvRead) -> Result<Usage, StoreError> {
+    let mut usage = Usage::default();
+    for entry in scan(reader, layout::PENDING, Vec::new(), None) {
+        let (key, value) = entry?;
+        let pending = layout::decode_pending(&key, value)?;
+        let (items, bytes) = (1, pending.bytes);
+        usage.add(pending.creator, Share { items, bytes });
+    }
+    Ok(usage)
 }
 
 fn check_item(record: &SideRecord) -> Result<(), StoreError> {
@@ -208,23 +271,48 @@ fn check_item(record: &SideRecord) -> Result<(), StoreError> {
     }
 }
 
-/// The transaction of a pending item is the one that was committed, whoever sent the item.
+fn pending_of(record: &SideRecord, creator: Fingerprint) -> PendingSide {
+    PendingSide {
+        commitment: record.commitment,
+        transaction: record.transaction,
+        received_ms: record.received_ms,
+        creator,
+        bytes: record.salt.len() + record.payload.len(),
+    }
+}
+
+fn index_of(pending: &PendingSide) -> Bytes {
+    layout::pending_key(
+        pending.received_ms,
+        &pending.commitment,
+        &pending.transaction,
+    )
+}
+
+fn put_item(batch: &mut WriteBatch, record: &SideRecord) {
+    let key = layout::side_key(&record.commitment, &record.transaction);
+    batch.put(layout::SIDE, key, layout::encode_side(record));
+}
+
+fn put_pending(batch: &mut WriteBatch, pending: &PendingSide, record: SideRecord) {
+    let entry = layout::encode_pending(pending);
+    batch.put(layout::PENDING, index_of(pending), entry);
+    let state = SideState::Pending;
+    put_item(batch, &SideRecord { state, ..record });
+}
+
+/// For whom the item is, the committed transaction says.
 fn make_committed(batch: &mut WriteBatch, record: SideRecord, promise: &SidePromise) {
     batch.delete(
         layout::PENDING,
-        layout::pending_key(record.received_ms, &record.commitment),
+        layout::pending_key(record.received_ms, &record.commitment, &record.transaction),
     );
     let record = SideRecord {
         state: SideState::Committed,
-        transaction: promise.transaction,
         organizations: promise.organizations.clone(),
         ..record
     };
-    batch.put(
-        layout::SIDE,
-        key_of(&record.commitment),
-        layout::encode_side(&record),
-    );
+    put_item(batch, &record);
 }
 
 fn put_missing(batch: &mut WriteBatch, commit: &BlockCommit, promise: &SidePromise) {
@@ -236,24 +324,18 @@ fn put_missing(batch: &mut WriteBatch, commit: &BlockCommit, promise: &SidePromi
     };
     batch.put(
         layout::MISSING,
-        key_of(&promise.commitment),
+        layout::side_key(&promise.commitment, &promise.transaction),
         layout::encode_missing(&missing),
     );
 }
 
-fn supply(missing: MissingSide, record: SideRecord) -> WriteBatch {
+fn supply(batch: &mut WriteBatch, missing: MissingSide, record: SideRecord, state: SideState) {
+    let key = layout::side_key(&missing.commitment, &missing.transaction);
+    batch.delete(layout::MISSING, key);
     let record = SideRecord {
-        state: SideState::Committed,
-        transaction: missing.transaction,
+        state,
         organizations: missing.organizations,
         ..record
     };
-    let mut batch = WriteBatch::new();
-    batch.delete(layout::MISSING, key_of(&record.commitment));
-    batch.put(
-        layout::SIDE,
-        key_of(&record.commitment),
-        layout::encode_side(&record),
-    );
-    batch
+    put_item(batch, &record);
 }

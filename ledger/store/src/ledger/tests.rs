@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use stela_protocol::{
     BlockNumber, ContractName, Fingerprint, OrgId, TransactionId, ValidationCode, hash,
@@ -338,7 +339,7 @@ fn item(payload: &str, received_ms: u64) -> SideRecord {
     SideRecord {
         commitment: hash::side_commitment(&salt, &payload),
         state: SideState::Pending,
-        transaction: id(3),
+        transaction: id(4),
         received_ms,
         organizations: vec![OrgId::new("HospitalA").unwrap()],
         salt,
@@ -349,16 +350,59 @@ fn item(payload: &str, received_ms: u64) -> SideRecord {
 fn promise(item: &SideRecord) -> SidePromise {
     SidePromise {
         commitment: item.commitment,
-        transaction: id(4),
+        transaction: item.transaction,
         organizations: item.organizations.clone(),
     }
 }
 
+/// The same item under another transaction and for others.
+fn repeated(item: &SideRecord, transaction: u8, organization: &str) -> SideRecord {
+    SideRecord {
+        transaction: id(transaction),
+        organizations: vec![OrgId::new(organization).unwrap()],
+        ..item.clone()
+    }
+}
+
+const CREATOR: Fingerprint = Fingerprint([1; 32]);
+
+fn put(ledger: &PeerLedger, item: &SideRecord) -> Result<(), StoreError> {
+    ledger.side_put_pending(CREATOR, vec![item.clone()])
+}
+
+fn supply(ledger: &PeerLedger, item: &SideRecord) -> Result<(), StoreError> {
+    let (salt, payload) = (item.salt.clone(), item.payload.clone());
+    ledger.side_supply(&item.commitment, &item.transaction, salt, payload, 6)
+}
+
+fn promise_all(ledger: &PeerLedger, items: &[&SideRecord]) -> Committed {
+    let side = items.iter().map(|item| promise(item)).collect();
+    ledger
+        .commit(BlockCommit {
+            side,
+            ..next(ledger)
+        })
+        .unwrap()
+}
+
 fn side_state(ledger: &PeerLedger, item: &SideRecord) -> Option<SideState> {
     ledger
-        .side_get(&item.commitment)
+        .side_of(&item.commitment, &item.transaction)
         .unwrap()
         .map(|record| record.state)
+}
+
+/// The committed records of an item, as (transaction, organizations).
+fn committed(ledger: &PeerLedger, item: &SideRecord) -> Vec<(TransactionId, Vec<OrgId>)> {
+    ledger
+        .side_get(&item.commitment)
+        .map(|found| found.unwrap())
+        .map(|found| (found.transaction, found.organizations))
+        .collect()
+}
+
+fn waiting(ledger: &PeerLedger) -> usize {
+    ledger.writer.lock().usage.total().items
 }
 
 #[test]
@@ -366,23 +410,20 @@ fn a_side_item_becomes_committed_with_its_transaction() {
     on_both(|ledger| {
         genesis(&ledger);
         let item = item("secret", 5);
-        ledger.side_put_pending(item.clone()).unwrap();
-        ledger.side_put_pending(item.clone()).unwrap();
+        put(&ledger, &item).unwrap();
+        put(&ledger, &item).unwrap();
         assert_eq!(side_state(&ledger, &item), Some(SideState::Pending));
-        let side = vec![promise(&item), promise(&item)];
-        let committed = ledger
-            .commit(BlockCommit {
-                side,
-                ..next(&ledger)
-            })
-            .unwrap();
-        assert!(committed.missing_side.is_empty());
-        let found = ledger.side_get(&item.commitment).unwrap().unwrap();
+        assert!(committed(&ledger, &item).is_empty());
+        assert_eq!(waiting(&ledger), 1);
+        let done = promise_all(&ledger, &[&item, &item]);
+        assert!(done.missing_side.is_empty());
+        let found = ledger.side_get(&item.commitment).next().unwrap().unwrap();
         assert_eq!(
             (found.state, found.transaction),
             (SideState::Committed, id(4))
         );
         assert_eq!(found.payload, item.payload);
+        assert_eq!(waiting(&ledger), 0);
         assert_eq!(ledger.side_purge_pending(u64::MAX), Ok(0));
         assert_eq!(side_state(&ledger, &item), Some(SideState::Committed));
     });
@@ -393,42 +434,98 @@ fn a_promised_item_is_missing_until_it_is_supplied() {
     on_both(|ledger| {
         genesis(&ledger);
         let (first, second) = (item("first", 5), item("second", 5));
-        let side = vec![promise(&first), promise(&first), promise(&second)];
-        let committed = ledger
-            .commit(BlockCommit {
-                side,
-                ..next(&ledger)
-            })
-            .unwrap();
-        assert_eq!(
-            committed.missing_side,
-            [first.commitment, second.commitment]
-        );
+        let done = promise_all(&ledger, &[&first, &first, &second]);
+        assert_eq!(done.missing_side, [first.commitment, second.commitment]);
         let missing = ledger.side_missing(None, 9).unwrap();
         assert_eq!(missing.len(), 2);
-        let rest = ledger
-            .side_missing(Some(&missing[0].commitment), 9)
-            .unwrap();
+        let after = (&missing[0].commitment, &missing[0].transaction);
+        let rest = ledger.side_missing(Some(after), 9).unwrap();
         assert_eq!(rest, missing[1..]);
-        let wrong = ledger.side_supply(&first.commitment, first.salt.clone(), "no".into(), 6);
-        assert_eq!(wrong, Err(StoreError::SideMismatch(first.commitment)));
-        let supply = |item: &SideRecord| {
-            ledger.side_supply(&item.commitment, item.salt.clone(), item.payload.clone(), 6)
+        let wrong = SideRecord {
+            payload: "no".into(),
+            ..first.clone()
         };
-        supply(&first).unwrap();
         assert_eq!(
-            supply(&first),
-            Err(StoreError::SideNotMissing(first.commitment))
+            supply(&ledger, &wrong),
+            Err(StoreError::SideMismatch(first.commitment))
         );
-        ledger.side_put_pending(second.clone()).unwrap();
-        for item in [&first, &second] {
-            let found = ledger.side_get(&item.commitment).unwrap().unwrap();
-            assert_eq!(
-                (found.state, found.transaction),
-                (SideState::Committed, id(4))
-            );
+        let not_promised = repeated(&first, 9, "HospitalA");
+        for item in [&not_promised, &first, &first] {
+            let expected = match side_state(&ledger, item) {
+                None if item.transaction == id(4) => Ok(()),
+                _ => Err(StoreError::SideNotMissing(first.commitment)),
+            };
+            assert_eq!(supply(&ledger, item), expected);
         }
+        put(&ledger, &second).unwrap();
+        assert_eq!(side_state(&ledger, &first), Some(SideState::Fetched));
+        assert_eq!(side_state(&ledger, &second), Some(SideState::Committed));
+        assert_eq!(committed(&ledger, &first).len(), 1);
         assert!(ledger.side_missing(None, 9).unwrap().is_empty());
+        put(&ledger, &first).unwrap();
+        assert_eq!(side_state(&ledger, &first), Some(SideState::Committed));
+        assert_eq!(waiting(&ledger), 0);
+    });
+}
+
+#[test]
+fn a_transaction_that_repeats_a_commitment_gets_nothing_and_blocks_nobody() {
+    on_both(|ledger| {
+        genesis(&ledger);
+        let item = item("secret", 5);
+        let thief = repeated(&item, 3, "Thief");
+        put(&ledger, &item).unwrap();
+        // The thief, who has only the commitment, is committed first.
+        let done = promise_all(&ledger, &[&thief]);
+        assert_eq!(done.missing_side, [item.commitment]);
+        assert_eq!(side_state(&ledger, &item), Some(SideState::Pending));
+        assert!(committed(&ledger, &item).is_empty());
+        assert!(promise_all(&ledger, &[&item]).missing_side.is_empty());
+        let rightful = vec![(item.transaction, item.organizations.clone())];
+        assert_eq!(committed(&ledger, &item), rightful);
+        // Then somebody fetches it by its commitment.
+        supply(&ledger, &thief).unwrap();
+        assert_eq!(committed(&ledger, &item), rightful);
+        assert!(ledger.side_missing(None, 9).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn an_item_that_was_fetched_says_so() {
+    on_both(|ledger| {
+        genesis(&ledger);
+        let item = item("secret", 5);
+        let thief = repeated(&item, 3, "Thief");
+        promise_all(&ledger, &[&thief]);
+        supply(&ledger, &thief).unwrap();
+        assert_eq!(side_state(&ledger, &thief), Some(SideState::Fetched));
+        promise_all(&ledger, &[&item]);
+        put(&ledger, &item).unwrap();
+        assert_eq!(side_state(&ledger, &thief), Some(SideState::Fetched));
+        assert_eq!(side_state(&ledger, &item), Some(SideState::Committed));
+    });
+}
+
+#[test]
+fn all_committed_records_of_an_item_are_found_and_no_other() {
+    on_both(|ledger| {
+        genesis(&ledger);
+        let (item, other) = (item("one", 5), item("two", 5));
+        let records: Vec<_> = (10..20).map(|seed| repeated(&item, seed, "X")).collect();
+        ledger.side_put_pending(CREATOR, records.clone()).unwrap();
+        put(&ledger, &other).unwrap();
+        promise_all(
+            &ledger,
+            &[&records[..9].iter().collect::<Vec<_>>()[..], &[&other]].concat(),
+        );
+        let found = committed(&ledger, &item);
+        let expected: Vec<_> = (10..19).map(id).collect();
+        assert_eq!(found.into_iter().map(|f| f.0).collect::<Vec<_>>(), expected);
+        assert_eq!(committed(&ledger, &other).len(), 1);
+        assert_eq!(ledger.side_erase(&item.commitment), Ok(true));
+        assert!(committed(&ledger, &item).is_empty());
+        assert_eq!(committed(&ledger, &other).len(), 1);
+        assert_eq!(waiting(&ledger), 0);
     });
 }
 
@@ -436,13 +533,70 @@ fn a_promised_item_is_missing_until_it_is_supplied() {
 fn pending_items_that_waited_too_long_are_removed() {
     on_both(|ledger| {
         let (old, new) = (item("old", 5), item("new", 6));
-        ledger.side_put_pending(old.clone()).unwrap();
-        ledger.side_put_pending(new.clone()).unwrap();
+        put(&ledger, &old).unwrap();
+        put(&ledger, &new).unwrap();
+        // Proposed again, it waits for another transaction, from now on.
+        let again = SideRecord {
+            received_ms: 7,
+            ..repeated(&old, 8, "HospitalA")
+        };
+        put(&ledger, &again).unwrap();
         assert_eq!(ledger.side_purge_pending(6), Ok(1));
         assert_eq!(side_state(&ledger, &old), None);
         assert_eq!(side_state(&ledger, &new), Some(SideState::Pending));
-        assert_eq!(ledger.pending.load(Ordering::Relaxed), 1);
+        assert_eq!(side_state(&ledger, &again), Some(SideState::Pending));
+        assert_eq!(waiting(&ledger), 2);
     });
+}
+
+#[test]
+fn the_items_of_a_proposal_are_kept_all_or_none() {
+    let kv = Arc::new(MemoryKv::new(layout::FAMILIES));
+    let ledger = PeerLedger::open(kv.clone(), &channel()).unwrap();
+    let (good, other) = (item("good", 5), item("other", 5));
+    let wrong = SideRecord {
+        payload: "wrong".into(),
+        ..item("promised", 5)
+    };
+    let refused = ledger.side_put_pending(CREATOR, vec![good.clone(), wrong]);
+    assert!(matches!(refused, Err(StoreError::SideMismatch(_))));
+    assert_eq!(side_state(&ledger, &good), None);
+    let both = vec![good.clone(), other.clone(), good.clone()];
+    ledger.side_put_pending(CREATOR, both).unwrap();
+    assert_eq!(waiting(&ledger), 2);
+    // One write, so a crash cannot come between.
+    let crashed = PeerLedger::open(Arc::new(kv.crash()), &channel()).unwrap();
+    assert_eq!(side_state(&crashed, &good), Some(SideState::Pending));
+    assert_eq!(side_state(&crashed, &other), Some(SideState::Pending));
+}
+
+#[test]
+fn one_creator_keeps_a_bounded_number_of_items_waiting() {
+    let kv = Arc::new(MemoryKv::new(layout::FAMILIES));
+    let ledger = PeerLedger::open(kv.clone(), &channel()).unwrap();
+    let most = crate::limits::SIDE_PENDING_PER_CREATOR_MAX;
+    let first = item("one", 5);
+    let under = |number: usize| {
+        let mut transaction = id(9);
+        transaction.0[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        SideRecord {
+            transaction,
+            ..first.clone()
+        }
+    };
+    ledger
+        .side_put_pending(CREATOR, (0..most).map(under).collect())
+        .unwrap();
+    let again = PeerLedger::open(Arc::new(kv.crash()), &channel()).unwrap();
+    for ledger in [&ledger, &again] {
+        let refused = put(ledger, &under(most));
+        assert!(matches!(refused, Err(StoreError::SideFull { .. })));
+        assert_eq!(put(ledger, &under(0)), Ok(()));
+        let other = Fingerprint([2; 32]);
+        ledger.side_put_pending(other, vec![under(most)]).unwrap();
+    }
+    assert_eq!(ledger.side_purge_pending(u64::MAX), Ok(most + 1));
+    assert_eq!(put(&ledger, &under(most)), Ok(()));
 }
 
 #[test]
@@ -450,25 +604,19 @@ fn an_erased_item_does_not_come_back() {
     on_both(|ledger| {
         genesis(&ledger);
         let (kept, waited) = (item("kept", 5), item("waited for", 5));
-        ledger.side_put_pending(kept.clone()).unwrap();
-        let side = vec![promise(&kept), promise(&waited)];
-        ledger
-            .commit(BlockCommit {
-                side,
-                ..next(&ledger)
-            })
-            .unwrap();
+        put(&ledger, &kept).unwrap();
+        promise_all(&ledger, &[&kept, &waited]);
         for item in [&kept, &waited] {
             assert_eq!(ledger.side_erase(&item.commitment), Ok(true));
             assert_eq!(ledger.side_erase(&item.commitment), Ok(false));
-            let salt = item.salt.clone();
-            let again = ledger.side_supply(&item.commitment, salt, item.payload.clone(), 7);
+            let again = supply(&ledger, item);
             assert_eq!(again, Err(StoreError::SideNotMissing(item.commitment)));
             assert_eq!(side_state(&ledger, item), None);
         }
-        ledger.side_put_pending(kept.clone()).unwrap();
+        put(&ledger, &kept).unwrap();
         assert_eq!(ledger.side_erase(&kept.commitment), Ok(true));
         assert_eq!(ledger.side_purge_pending(u64::MAX), Ok(0));
+        assert_eq!(waiting(&ledger), 0);
     });
 }
 
@@ -479,16 +627,13 @@ fn a_side_item_must_fit_its_commitment_and_the_limits() {
             payload: "other".into(),
             ..item("one", 5)
         };
-        let refused = ledger.side_put_pending(wrong.clone());
+        let refused = put(&ledger, &wrong);
         assert_eq!(refused, Err(StoreError::SideMismatch(wrong.commitment)));
         let long = SideRecord {
             salt: Bytes::from_static(&[0; 17]),
             ..item("one", 5)
         };
-        assert!(matches!(
-            ledger.side_put_pending(long),
-            Err(StoreError::Limit { .. })
-        ));
+        assert!(matches!(put(&ledger, &long), Err(StoreError::Limit { .. })));
     });
 }
 
@@ -517,7 +662,7 @@ fn a_restarted_peer_finds_its_ledger() {
     let head = {
         let ledger = PeerLedger::open(Arc::new(rocks(folder.path())), &channel()).unwrap();
         genesis(&ledger);
-        ledger.side_put_pending(item("waits", 5)).unwrap();
+        put(&ledger, &item("waits", 5)).unwrap();
         let writes = vec![write("a", Some("1"), 0)];
         ledger
             .commit(BlockCommit {
@@ -530,7 +675,7 @@ fn a_restarted_peer_finds_its_ledger() {
     let ledger = PeerLedger::open(Arc::new(rocks(folder.path())), &channel()).unwrap();
     assert_eq!(ledger.head(), head);
     assert_eq!(values(&ledger, "", "", 9), ["a=1@1:0"]);
-    assert_eq!(ledger.pending.load(Ordering::Relaxed), 1);
+    assert_eq!(waiting(&ledger), 1);
     ledger.commit(next(&ledger)).unwrap();
 }
 
@@ -546,10 +691,7 @@ fn after_a_failed_write_the_ledger_stops() {
     ));
     kv.set_failing(false);
     assert_eq!(ledger.commit(next(&ledger)), Err(StoreError::Stopped));
-    assert_eq!(
-        ledger.side_put_pending(item("x", 1)),
-        Err(StoreError::Stopped)
-    );
+    assert_eq!(put(&ledger, &item("x", 1)), Err(StoreError::Stopped));
     assert_eq!(ledger.head().height, 1);
 }
 
