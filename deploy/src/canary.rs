@@ -2,6 +2,9 @@
 //!
 //! A canary is a random word inside a record. It is looked for raw, in base64 at each of the three
 //! alignments and in both alphabets, as hexadecimal, and in UTF-16 of both byte orders.
+//!
+//! Its first and last letters are not looked for: a compressed table may keep them together with
+//! what stands before and behind, as a reference to the same bytes elsewhere.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -14,6 +17,8 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 /// Bytes read from a file at once.
 const WINDOW_BYTES: usize = 1 << 20;
+/// Letters at each end of a canary that are not looked for.
+const EDGE_LETTERS: usize = 3;
 
 /// Every form in which `canary` is looked for.
 pub fn forms(canary: &str) -> Vec<Vec<u8>> {
@@ -27,6 +32,12 @@ pub fn forms(canary: &str) -> Vec<Vec<u8>> {
         }
     }
     forms.into_iter().collect()
+}
+
+/// What compression leaves of a random word wherever it stands.
+fn core(word: &str) -> &str {
+    let end = word.len().saturating_sub(EDGE_LETTERS);
+    word.get(EDGE_LETTERS..end).unwrap_or(word)
 }
 
 /// The characters of the base64 of `raw` that do not depend on what stands `shift` bytes before it
@@ -47,25 +58,27 @@ pub struct Hit {
     pub canary: usize,
 }
 
-/// Every file below `folders` in which a form of a canary stands, once for each canary.
+/// Every file below `folders` in which a form of a canary stands, once for each canary. What goes
+/// away while it is looked at is passed over: a running database removes files.
 ///
 /// # Errors
-/// When a folder or a file cannot be read: an unread file is no evidence.
+/// When one of `folders` is not there, or anything cannot be read: what is unread is no evidence.
 pub fn search(folders: &[PathBuf], canaries: &[String]) -> anyhow::Result<(Vec<Hit>, Searched)> {
-    let forms: Vec<Vec<Vec<u8>>> = canaries.iter().map(|canary| forms(canary)).collect();
+    let forms: Vec<Vec<Vec<u8>>> = canaries.iter().map(|word| forms(core(word))).collect();
     let mut hits = Vec::new();
     let mut searched = Searched::default();
     let mut open: Vec<PathBuf> = folders.to_vec();
+    for folder in folders {
+        let there = std::fs::symlink_metadata(folder);
+        there.with_context(|| format!("{} cannot be searched", folder.display()))?;
+    }
     while let Some(path) = open.pop() {
-        let kind = match std::fs::symlink_metadata(&path) {
-            // A database may remove a file while its folder is read.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            other => other.with_context(|| path.display().to_string())?,
+        let named = || path.display().to_string();
+        let Some(kind) = unless_gone(std::fs::symlink_metadata(&path)).with_context(named)? else {
+            continue;
         };
         if kind.is_dir() {
-            for entry in std::fs::read_dir(&path)? {
-                open.push(entry?.path());
-            }
+            open.extend(children(&path).with_context(named)?);
         } else if kind.is_file() {
             searched.files += 1;
             searched.bytes += kind.len();
@@ -79,6 +92,22 @@ pub fn search(folders: &[PathBuf], canaries: &[String]) -> anyhow::Result<(Vec<H
     Ok((hits, searched))
 }
 
+/// What is in a folder; nothing when the folder is gone.
+fn children(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let Some(entries) = unless_gone(std::fs::read_dir(folder))? else {
+        return Ok(Vec::new());
+    };
+    let paths = entries.map(|entry| unless_gone(entry.map(|entry| entry.path())));
+    paths.filter_map(Result::transpose).collect()
+}
+
+fn unless_gone<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// How much was looked at.
 #[derive(Debug, Clone, Copy, Default, serde::Serialize)]
 pub struct Searched {
@@ -90,9 +119,9 @@ pub struct Searched {
 
 fn search_file(path: &Path, forms: &[Vec<Vec<u8>>]) -> anyhow::Result<BTreeSet<usize>> {
     let mut found = BTreeSet::new();
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
-        other => other.with_context(|| path.display().to_string())?,
+    let opened = unless_gone(File::open(path)).with_context(|| path.display().to_string())?;
+    let Some(mut file) = opened else {
+        return Ok(found);
     };
     let longest = forms.iter().flatten().map(Vec::len).max().unwrap_or(1);
     let mut window = vec![0; WINDOW_BYTES + longest];
@@ -160,7 +189,16 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_not_found() {
-        assert_eq!(hits(b"kq7Zx0pVt3Lm9Rw"), 0);
+        assert_eq!(hits(b"Zx0pVt3Lm"), 0);
+        assert_eq!(hits(b"x0pVt3Lm9"), 0);
         assert_eq!(hits(&[0; 4096]), 0);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error_and_one_that_went_away_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = folder.path().join("gone");
+        assert!(search(std::slice::from_ref(&gone), &[CANARY.to_owned()]).is_err());
+        assert!(children(&gone).unwrap().is_empty());
     }
 }

@@ -1,6 +1,9 @@
 //! Runs the command `stela` as a user would, and reads its JSON.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use anyhow::Context;
 use serde_json::Value;
@@ -12,6 +15,7 @@ use crate::process::{binary, stopwatch};
 #[derive(Debug, Clone)]
 pub struct Stela {
     profile: PathBuf,
+    log: PathBuf,
 }
 
 /// What a command answered.
@@ -39,9 +43,9 @@ impl Answer {
 }
 
 impl Stela {
-    /// The user whose profile is in this folder.
-    pub fn new(profile: PathBuf) -> Self {
-        Self { profile }
+    /// The user whose profile is in this folder. What her commands print is added to `log`.
+    pub fn new(profile: PathBuf, log: PathBuf) -> Self {
+        Self { profile, log }
     }
 
     /// Her profile.
@@ -68,7 +72,7 @@ impl Stela {
     /// Runs a command and answers with its exit code, whatever it is.
     ///
     /// # Errors
-    /// When the command cannot be started, takes too long, or prints no JSON.
+    /// When the command cannot be started or takes too long, or the log cannot be written.
     pub async fn attempt(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
         let started = stopwatch();
         let mut command = tokio::process::Command::new(binary("stela")?);
@@ -83,6 +87,7 @@ impl Stela {
         let output = tokio::time::timeout(COMMAND, command.output())
             .await
             .with_context(|| format!("`stela {}` took too long", arguments.join(" ")))??;
+        self.keep(arguments, &output)?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let json = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
         Ok(Answer {
@@ -91,5 +96,14 @@ impl Stela {
             said,
             seconds: started.elapsed().as_secs_f64(),
         })
+    }
+
+    /// Writes down everything that a command printed, at once: others may write there too.
+    fn keep(&self, arguments: &[&str], output: &Output) -> anyhow::Result<()> {
+        let command = format!("$ stela {}\n", arguments.join(" "));
+        let printed = [command.as_bytes(), &output.stdout, &output.stderr].concat();
+        let mut log = File::options().create(true).append(true).open(&self.log)?;
+        let written = log.write_all(&printed);
+        written.with_context(|| format!("cannot write {}", self.log.display()))
     }
 }

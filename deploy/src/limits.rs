@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const READY: Duration = Duration::from_secs(60);
 /// How long a process may take to end after it was asked to.
 pub const STOP: Duration = Duration::from_secs(10);
+/// How long a peer may take to have the blocks that another one has.
+pub const CATCH_UP: Duration = Duration::from_secs(30);
 /// How long one command of the demo may take.
 pub const COMMAND: Duration = Duration::from_secs(120);
 /// How often a condition is looked at while it is waited for.

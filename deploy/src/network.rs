@@ -18,6 +18,9 @@ use crate::process::{Process, binary, now_ms, runs, terminate};
 use crate::relay;
 use crate::topology::{CHANNEL, Kind, Node, ORGANIZATIONS, Port, Topology};
 
+/// The wire recorder among the processes, which else have the title of a node.
+const RECORDER: &str = "recorder";
+
 /// What is needed to find a running network again.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NetworkFile {
@@ -94,7 +97,7 @@ impl Network {
     fn start_recorder(&mut self) -> anyhow::Result<()> {
         let spec = self.folder.join("wire.json");
         std::fs::write(&spec, serde_json::to_vec(&self.topology.ports())?)?;
-        let wire = self.folder.join("wire");
+        let wire = wire_folder(&self.folder);
         let arguments = ["record", text(&spec)?, text(&wire)?];
         let log = self.folder.join("recorder.log");
         let program = binary("stela-network")?;
@@ -122,7 +125,7 @@ impl Network {
         let config = folder.join(format!("{role}.toml"));
         let arguments = ["--config", text(&config)?];
         let program = binary(&format!("stela-{role}"))?;
-        let log = folder.join(format!("{role}.log"));
+        let log = node_log(&self.folder, node);
         let process = Process::start(&node.title(), &program, &arguments, &log)?;
         self.processes.insert(node.title(), process);
         Ok(())
@@ -138,6 +141,15 @@ impl Network {
             .get_mut(&node.title())
             .context("not started")?;
         process.kill().map(drop)
+    }
+
+    /// The process that runs a node.
+    ///
+    /// # Errors
+    /// When it was not started.
+    pub fn process_id(&self, node: &Node) -> anyhow::Result<u32> {
+        let process = self.processes.get(&node.title());
+        Ok(process.context("not started")?.id())
     }
 
     async fn join_all(&mut self, genesis: &[u8], package: &[u8]) -> anyhow::Result<()> {
@@ -243,12 +255,18 @@ impl Network {
         }
     }
 
-    /// Resident memory of every process, in bytes.
+    /// Resident memory of every process, in bytes; that of the wire recorder too.
     pub fn resident_bytes(&self) -> BTreeMap<String, u64> {
-        self.processes
-            .iter()
+        let nodes = self.processes.iter();
+        let recorder = self.recorder.as_ref();
+        nodes
+            .map(|(title, process)| (title.as_str(), process))
+            .chain(recorder.map(|recorder| (RECORDER, recorder)))
             .filter_map(|(title, process)| {
-                Some((title.clone(), crate::process::resident_bytes(process.id())?))
+                Some((
+                    title.to_owned(),
+                    crate::process::resident_bytes(process.id())?,
+                ))
             })
             .collect()
     }
@@ -273,7 +291,7 @@ impl Network {
         }
         if let Some(recorder) = &self.recorder {
             processes.insert(
-                "recorder".to_owned(),
+                RECORDER.to_owned(),
                 (recorder.id(), binary("stela-network")?),
             );
         }
@@ -332,6 +350,22 @@ pub fn network_file(folder: &Path) -> PathBuf {
     folder.join("network.json")
 }
 
+/// Where the recorder keeps what crosses the wire.
+pub fn wire_folder(folder: &Path) -> PathBuf {
+    folder.join("wire")
+}
+
+/// Where it is written what every command of the demonstration printed.
+pub fn commands_log(folder: &Path) -> PathBuf {
+    folder.join("commands.log")
+}
+
+/// Where a node writes its log.
+pub fn node_log(folder: &Path, node: &Node) -> PathBuf {
+    let home = folder.join(&node.organization).join(&node.name);
+    home.join(format!("{}.log", node.kind.role()))
+}
+
 /// Ends the processes of a kept network: those that still run the binary they were started with.
 ///
 /// # Errors
@@ -387,7 +421,7 @@ fn prepare(
     let now = now_ms();
     let materials = Materials::create(folder, now)?;
     let swarm_key = stela_ipfs::generate_swarm_key().to_key_file();
-    std::fs::write(folder.join("swarm.key"), swarm_key.as_bytes())?;
+    write_secret(&folder.join("swarm.key"), swarm_key.as_bytes())?;
     let mut enrolled = Vec::new();
     let mut swarm_ids = BTreeMap::new();
     for node in &topology.nodes {
@@ -409,6 +443,15 @@ fn prepare(
         materials.enrol_user(user, topology)?;
     }
     materials.genesis(&enrolled, &swarm_ids, package, now)
+}
+
+/// A new file that only its owner can read.
+fn write_secret(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true).mode(0o600);
+    Ok(options.open(path)?.write_all(content)?)
 }
 
 fn storage_identity(data: &Path) -> anyhow::Result<String> {

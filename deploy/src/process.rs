@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::limits::POLL;
 
@@ -122,9 +123,51 @@ pub fn terminate(id: u32) -> anyhow::Result<()> {
     )?)
 }
 
-/// Whether process `id` runs the program at `path`.
+/// Whether process `id` runs the program at `path`, even when another build replaced the file.
 pub fn runs(id: u32, path: &Path) -> bool {
-    std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| exe == path)
+    let link = std::fs::read_link(format!("/proc/{id}/exe"));
+    link.is_ok_and(|link| started_from(&link) == path)
+}
+
+/// Where a running program was started from: the system marks a file that is gone.
+fn started_from(link: &Path) -> &Path {
+    let text = link.to_str().unwrap_or_default();
+    text.strip_suffix(" (deleted)").map_or(link, Path::new)
+}
+
+/// The signals that ask a program to end: `Ctrl-C`, SIGTERM, and SIGHUP of a closed terminal.
+#[derive(Debug)]
+pub struct Interrupts([Signal; 3]);
+
+impl Interrupts {
+    /// From now on these signals no longer end the program by themselves.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    /// Does `work` until one of them comes; what `work` started is then dropped.
+    ///
+    /// # Errors
+    /// Those of `work`, or that it was interrupted.
+    pub async fn or<T>(
+        mut self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            outcome = work => outcome,
+            _ = interrupt.recv() => anyhow::bail!("interrupted; the network is ended"),
+            _ = terminate.recv() => anyhow::bail!("asked to end; the network is ended"),
+            _ = hangup.recv() => anyhow::bail!("the terminal is gone; the network is ended"),
+        }
+    }
 }
 
 /// Resident memory of a process in bytes, where the system tells it.
@@ -189,4 +232,24 @@ pub fn now_ms() -> u64 {
 /// A clock for how long steps take.
 pub fn stopwatch() -> std::time::Instant {
     now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_known_after_its_file_was_replaced() {
+        let path = Path::new("/opt/stela/bin/stela-peer");
+        assert_eq!(started_from(path), path);
+        let gone = Path::new("/opt/stela/bin/stela-peer (deleted)");
+        assert_eq!(started_from(gone), path);
+    }
+
+    #[test]
+    fn this_program_runs_and_another_does_not() {
+        let own = std::env::current_exe().unwrap();
+        assert!(runs(std::process::id(), &own));
+        assert!(!runs(std::process::id(), Path::new("/bin/another")));
+    }
 }

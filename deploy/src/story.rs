@@ -5,35 +5,24 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use stela_client::{Contract, Endpoint, Gateway, GatewayOptions};
-use stela_consent::{Actor, Consent, Hex, Id, Provision};
+use stela_consent::{Hex, Id};
 use stela_identity::Credentials;
-use stela_protocol::{ChannelId, ContractName, OrgId};
 use tokio::io::AsyncWriteExt;
 
 use crate::cli::Stela;
 use crate::evidence::Evidence;
 use crate::materials::{User, user_folder};
-use crate::network::{Network, tls_settings};
+use crate::network::{Network, commands_log};
 use crate::process::stopwatch;
 use crate::report::Step;
-use crate::topology::{CHANNEL, CONTRACT, Kind};
+use crate::topology::Kind;
 use crate::users;
 
-/// Grants that are made while the leader is killed.
-const GRANTS: usize = 40;
-/// How many of them are under way at once.
-const GRANTS_AT_ONCE: usize = 4;
-/// After how many acknowledgements the leader is killed.
-const KILL_AFTER: usize = 10;
-/// How long a new leader may take.
-const ELECTION: Duration = Duration::from_secs(30);
+mod failover;
+
 /// Canaries in each document.
 const CANARIES: usize = 4;
 
@@ -46,6 +35,7 @@ pub struct Story<'a> {
     folder: PathBuf,
     say: &'a dyn Fn(&str),
     steps: Vec<Step>,
+    acknowledged: Vec<Hex<32>>,
 }
 
 /// What the story leaves.
@@ -66,11 +56,13 @@ impl<'a> Story<'a> {
             folder,
             say,
             steps: Vec::new(),
+            acknowledged: Vec::new(),
         }
     }
 
     fn stela(&self, user: &User) -> Stela {
-        Stela::new(user_folder(self.network.folder(), user))
+        let folder = self.network.folder();
+        Stela::new(user_folder(folder, user), commands_log(folder))
     }
 
     fn done(&mut self, what: &str, seconds: f64) {
@@ -83,6 +75,7 @@ impl<'a> Story<'a> {
 
     async fn run(&mut self, user: &User, what: &str, words: &[&str]) -> anyhow::Result<Value> {
         let answer = self.stela(user).run(words).await?;
+        self.acknowledged.extend(acknowledged(&answer.json)?);
         self.done(what, answer.seconds);
         Ok(answer.json)
     }
@@ -109,78 +102,17 @@ impl<'a> Story<'a> {
         let patient_user = users::patient(patient);
         self.register(patient).await?;
         let record = self.submit(patient, &documents).await?;
-        let out = |name: &str| self.folder.join(name);
-        let read = [
-            out("read-v1.json"),
-            out("read-v2.json"),
-            out("read-v1-again.json"),
-        ];
         let consent = self.grant(&patient_user).await?;
-        let (id, her) = (record.to_string(), patient.to_string());
-        let words = |version: &'static str, out: &Path| -> Vec<String> {
-            [
-                "record",
-                "read",
-                &id,
-                "--version",
-                version,
-                "--patient",
-                &her,
-                "--purpose",
-                "TREAT",
-            ]
-            .into_iter()
-            .map(str::to_owned)
-            .chain(["--out".to_owned(), out.display().to_string()])
-            .collect()
-        };
-        let reader = users::reader();
-        self.run(
-            &reader,
-            "HospitalB's practitioner asks, is permitted, and reads it",
-            &refs(&words("1", &read[0])),
-        )
-        .await?;
-        let nowhere = self.folder.join("never-written.json");
-        self.denied(
-            &users::stranger(),
-            "HospitalC's practitioner asks without a consent and is denied",
-            &refs(&words("1", &nowhere)),
-        )
-        .await?;
-        let (killed, acknowledged, after) = self.kill_the_leader(&patient_user).await?;
-        self.amend(&id, &documents).await?;
-        self.run(
-            &reader,
-            "HospitalB reads version 2",
-            &refs(&words("2", &read[1])),
-        )
-        .await?;
-        self.run(
-            &reader,
-            "and version 1 again, unchanged",
-            &refs(&words("1", &read[2])),
-        )
-        .await?;
-        self.run(
-            &patient_user,
-            "the patient revokes her consent",
-            &["consent", "revoke", &consent.to_string()],
-        )
-        .await?;
-        self.denied(
-            &reader,
-            "HospitalB asks again and is denied",
-            &refs(&words("2", &nowhere)),
-        )
-        .await?;
-        let trail = self
-            .run(
-                &patient_user,
-                "the patient looks at her audit trail",
-                &["audit"],
-            )
-            .await?;
+        let files = Files::below(&self.folder);
+        let shared = (patient, record);
+        self.first_reads(shared, &files).await?;
+        let killed = self.kill_the_leader(&patient_user).await?;
+        self.amend(&record.to_string(), &documents).await?;
+        self.later_reads(shared, &files).await?;
+        self.revoke(&patient_user, consent).await?;
+        self.read_after_revocation(shared, &files).await?;
+        let what = "the patient looks at her audit trail";
+        let trail = self.run(&patient_user, what, &["audit"]).await?;
         self.show_trail(&trail);
         let wire_control = self.wire_control().await?;
         let evidence = Evidence {
@@ -189,13 +121,13 @@ impl<'a> Story<'a> {
             patient_profile: user_folder(self.network.folder(), &patient_user),
             patient,
             record,
-            written: documents.files.clone(),
-            read,
-            reader: self.fingerprint(&reader)?,
+            written: documents.files,
+            read: files.read,
+            refused: files.refused,
+            reader: self.fingerprint(&users::reader())?,
             stranger: self.fingerprint(&users::stranger())?,
             consent,
-            acknowledged,
-            acknowledged_after_kill: after,
+            acknowledged: self.acknowledged,
             killed,
             canaries: documents.canaries,
             wire_control,
@@ -206,6 +138,44 @@ impl<'a> Story<'a> {
             steps: self.steps,
             document_bytes: documents.bytes,
         })
+    }
+
+    async fn first_reads(&mut self, shared: (Id, Id), files: &Files) -> anyhow::Result<()> {
+        let what = "HospitalB's practitioner asks, is permitted, and reads it";
+        let words = read_words(shared, "1", &files.read[0]);
+        self.run(&users::reader(), what, &refs(&words)).await?;
+        let what = "HospitalC's practitioner asks without a consent and is denied";
+        let words = read_words(shared, "1", &files.refused[0]);
+        self.denied(&users::stranger(), what, &refs(&words)).await
+    }
+
+    async fn later_reads(&mut self, shared: (Id, Id), files: &Files) -> anyhow::Result<()> {
+        let reader = users::reader();
+        let words = read_words(shared, "2", &files.read[1]);
+        self.run(&reader, "HospitalB reads version 2", &refs(&words))
+            .await?;
+        let words = read_words(shared, "1", &files.read[2]);
+        self.run(&reader, "and version 1 again, unchanged", &refs(&words))
+            .await?;
+        Ok(())
+    }
+
+    async fn revoke(&mut self, patient: &User, consent: Id) -> anyhow::Result<()> {
+        let consent = consent.to_string();
+        let words = ["consent", "revoke", &consent];
+        self.run(patient, "the patient revokes her consent", &words)
+            .await?;
+        Ok(())
+    }
+
+    async fn read_after_revocation(
+        &mut self,
+        shared: (Id, Id),
+        files: &Files,
+    ) -> anyhow::Result<()> {
+        let what = "HospitalB asks again and is denied";
+        let words = read_words(shared, "2", &files.refused[1]);
+        self.denied(&users::reader(), what, &refs(&words)).await
     }
 
     fn fingerprint(&self, user: &User) -> anyhow::Result<stela_consent::Fingerprint> {
@@ -337,56 +307,6 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// Kills the orderers' leader while the patient's client makes grants; answers who was killed,
-    /// what was acknowledged, and how much of it after the kill.
-    async fn kill_the_leader(
-        &mut self,
-        patient: &User,
-    ) -> anyhow::Result<(String, Vec<Hex<32>>, usize)> {
-        let started = stopwatch();
-        let contract = self.contract(patient)?;
-        let leader = self.network.leader(ELECTION).await?;
-        let acknowledged = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&acknowledged);
-        let grants = tokio::spawn(async move { make_grants(&contract, &counter).await });
-        while acknowledged.load(Ordering::SeqCst) < KILL_AFTER && !grants.is_finished() {
-            tokio::time::sleep(crate::limits::POLL).await;
-        }
-        self.network.kill(&leader)?;
-        let before = acknowledged.load(Ordering::SeqCst);
-        let ids = grants.await??;
-        let what = format!(
-            "the orderers' leader ({}) is killed with kill -9 while the patient grants {GRANTS} consents; \
-             all are acknowledged",
-            leader.title()
-        );
-        self.done(&what, started.elapsed().as_secs_f64());
-        let started = stopwatch();
-        self.network.start(&leader)?;
-        let now = self.network.leader(ELECTION).await?;
-        let what = format!("{} leads; {} is started again", now.title(), leader.title());
-        self.done(&what, started.elapsed().as_secs_f64());
-        self.network.save()?;
-        let after = ids.len().saturating_sub(before);
-        Ok((leader.title(), ids, after))
-    }
-
-    fn contract(&self, user: &User) -> anyhow::Result<Contract> {
-        let folder = user_folder(self.network.folder(), user);
-        let endpoints = self.network.topology().of(Kind::Peer).map(|node| {
-            let organization = OrgId::new(&node.organization)?;
-            anyhow::Ok(Endpoint {
-                organization,
-                address: node.service.public.to_string(),
-            })
-        });
-        let credentials = Arc::new(Credentials::load(&folder.join("identity"))?);
-        let tls = tls_settings(self.network.folder(), &folder.join("tls"))?;
-        let options = GatewayOptions::new(endpoints.collect::<Result<_, _>>()?, tls, credentials);
-        let network = Gateway::connect(options)?.network(ChannelId::new(CHANNEL)?);
-        Ok(network.contract(ContractName::new(CONTRACT)?))
-    }
-
     /// Sends a word through the recorder in the clear, so that the verifier can prove that what
     /// crosses the wire is recorded. The node that gets it refuses the connection.
     async fn wire_control(&self) -> anyhow::Result<String> {
@@ -437,6 +357,45 @@ struct Documents {
     bytes: u64,
 }
 
+/// Where readers put what they read, or would have.
+struct Files {
+    read: [PathBuf; 3],
+    refused: [PathBuf; 2],
+}
+
+impl Files {
+    fn below(folder: &Path) -> Self {
+        let read = ["read-v1.json", "read-v2.json", "read-v1-again.json"];
+        let refused = [
+            "refused-without-consent.json",
+            "refused-after-revocation.json",
+        ];
+        Self {
+            read: read.map(|name| folder.join(name)),
+            refused: refused.map(|name| folder.join(name)),
+        }
+    }
+}
+
+/// What to type to read a version of a patient's record into a file.
+fn read_words((patient, record): (Id, Id), version: &str, out: &Path) -> Vec<String> {
+    let (patient, record) = (patient.to_string(), record.to_string());
+    let out = out.display().to_string();
+    let words = ["record", "read", &record, "--version", version];
+    let more = ["--patient", &patient, "--purpose", "TREAT", "--out", &out];
+    words.into_iter().chain(more).map(str::to_owned).collect()
+}
+
+/// The transaction that a command printed, if it made one.
+fn acknowledged(answer: &Value) -> anyhow::Result<Option<Hex<32>>> {
+    let Some(text) = answer.get("transaction").and_then(Value::as_str) else {
+        return Ok(None);
+    };
+    let id = text.parse();
+    id.map(Some)
+        .map_err(|_| anyhow::anyhow!("a command printed a malformed transaction: {text}"))
+}
+
 fn refs(words: &[String]) -> Vec<&str> {
     words.iter().map(String::as_str).collect()
 }
@@ -465,31 +424,24 @@ fn note(words: &[String]) -> Value {
     } })
 }
 
-/// Makes many grants, a few at once; each opens nothing to anybody but must survive.
-async fn make_grants(
-    contract: &Contract,
-    acknowledged: &AtomicUsize,
-) -> anyhow::Result<Vec<Hex<32>>> {
-    use futures::{StreamExt, TryStreamExt};
-    let one = |_: usize| async {
-        let actor = Actor::Organization("HospitalC".parse().map_err(|_| anyhow::anyhow!("name"))?);
-        let provision = Provision {
-            actor: Some(actor),
-            ..Provision::deny()
-        };
-        let consent = Consent::new(Hex(rand::random()), provision, Vec::new())?;
-        let proposal = contract.proposal("grant_consent").json(&consent).build()?;
-        let transaction = proposal.endorse().await?;
-        let status = transaction
-            .submit_and_wait(Duration::from_secs(60))
-            .await?
-            .valid()?;
-        acknowledged.fetch_add(1, Ordering::SeqCst);
-        anyhow::Ok(Hex(status.transaction.0))
-    };
-    futures::stream::iter(0..GRANTS)
-        .map(one)
-        .buffer_unordered(GRANTS_AT_ONCE)
-        .try_collect()
-        .await
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_printed_transaction_is_taken_and_a_malformed_one_refused() {
+        let id = Hex([7; 32]);
+        let printed = json!({ "transaction": id.to_string(), "done": "revoked" });
+        assert_eq!(acknowledged(&printed).unwrap(), Some(id));
+        assert_eq!(acknowledged(&json!({ "record": "1" })).unwrap(), None);
+        assert_eq!(acknowledged(&json!([])).unwrap(), None);
+        assert!(acknowledged(&json!({ "transaction": "07" })).is_err());
+    }
+
+    #[test]
+    fn every_reader_has_a_file_of_its_own() {
+        let files = Files::below(Path::new("/documents"));
+        let all: std::collections::BTreeSet<_> = files.read.iter().chain(&files.refused).collect();
+        assert_eq!(all.len(), 5);
+    }
 }

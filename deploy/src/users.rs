@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::materials::User;
+use crate::topology::ORGANIZATIONS;
 
 fn user(organization: &'static str, name: &'static str, role: &'static str) -> User {
     User {
@@ -47,10 +48,16 @@ pub fn patient(id: stela_consent::Id) -> User {
     }
 }
 
+/// A second practitioner at each hospital; they are there to try things with.
+fn colleagues() -> impl Iterator<Item = User> {
+    let colleague = |organization| user(organization, "practitioner-2", "practitioner");
+    ORGANIZATIONS.into_iter().map(colleague)
+}
+
 /// Everybody, with this patient.
 pub fn everybody(id: stela_consent::Id) -> Vec<User> {
     let other_officer = user("HospitalB", "records-officer", "records-officer");
-    vec![
+    let mut everybody = vec![
         author(),
         officer(),
         reader(),
@@ -58,5 +65,7 @@ pub fn everybody(id: stela_consent::Id) -> Vec<User> {
         observer(),
         patient(id),
         other_officer,
-    ]
+    ];
+    everybody.extend(colleagues());
+    everybody
 }

@@ -1,5 +1,6 @@
 //! The demonstration of Stela, as `deploy/demo.sh` runs it.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,7 +9,7 @@ use clap::Parser;
 use stela_consent::Hex;
 use stela_deploy::evidence::Evidence;
 use stela_deploy::network::{self, Network};
-use stela_deploy::process::{binary, stopwatch};
+use stela_deploy::process::{Interrupts, binary, stopwatch};
 use stela_deploy::report::{Findings, Report, Step};
 use stela_deploy::story::Story;
 use stela_deploy::users;
@@ -36,12 +37,14 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt()
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .with_max_level(tracing::Level::WARN)
         .init();
-    let outcome = tokio::select! {
-        outcome = run(Arguments::parse()) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; the network is ended")),
+    let arguments = Arguments::parse();
+    let outcome = match Interrupts::new() {
+        Ok(interrupts) => interrupts.or(run(arguments)).await,
+        Err(error) => Err(error),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

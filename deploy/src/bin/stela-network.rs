@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use stela_deploy::network::{self, Network};
+use stela_deploy::process::Interrupts;
 
 /// Starts and ends a whole Stela network on one machine: three hospitals, each with an orderer, a
 /// peer and a storage node.
@@ -62,12 +63,13 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up { folder, contract } => {
+            let interrupts = Interrupts::new()?;
             let module = std::fs::read(&contract)
                 .with_context(|| format!("cannot read {}", contract.display()))?;
             let package = stela_deploy::package(&module)?;
             let users = stela_deploy::users::everybody(stela_consent::Hex(rand::random()));
             let network = Network::create(&folder, &package, &users, &|step| eprintln!("{step}"));
-            let network = network.await?;
+            let network = interrupts.or(network).await?;
             println!("{}", network.folder().display());
             network.keep()
         }
