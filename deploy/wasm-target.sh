@@ -39,7 +39,7 @@ main() {
     # Two checkouts may arrive here at once; the second waits and finds the work done.
     exec 9>"$cache/.lock"
     flock 9
-    climb || fail 1 "no standard library for $target can be had on this machine. With a connection to static.rust-lang.org, 'rustup target add $target' is all it takes."
+    climb || fail 1 "no standard library for $target can be had on this machine. With a connection to the Rust project's downloads, 'rustup target add $target' is all it takes."
     printf 'STELA_WASM_SOURCE=%q\n' "$source"
     printf 'STELA_WASM_RUSTC=%q\n' "$compiler"
     printf 'STELA_WASM_SYSROOT=%q\n' "$sysroot"
