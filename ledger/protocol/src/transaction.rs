@@ -859,7 +859,10 @@ mod tests {
                 writes,
                 ..result()
             };
-            TransactionResult::decode(result.encode_to_vec().into(), &[argument.clone()])
+            TransactionResult::decode(
+                result.encode_to_vec().into(),
+                std::slice::from_ref(&argument),
+            )
         };
         assert!(decode(1).is_ok());
         let refused = decode(2).unwrap_err();

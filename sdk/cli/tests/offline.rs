@@ -110,13 +110,16 @@ fn failures_have_their_exit_codes_and_say_what_to_do() {
         2,
         "organization",
     );
+    let enroll = [
+        "ca", "enroll", "--ca", "none", "--name", "n", "--out", "o", "--role",
+    ];
+    check(&[&enroll[..], &["practitioner"]].concat(), 1, "ca init");
     check(
-        &[
-            "ca", "enroll", "--ca", "none", "--name", "n", "--role", "r", "--out", "o",
-        ],
-        1,
-        "ca init",
+        &[&enroll[..], &["practitionerr"]].concat(),
+        2,
+        "no such role",
     );
+    check(&[&enroll[..], &["patient"]].concat(), 1, "patient=ID");
 }
 
 #[test]
