@@ -30,6 +30,7 @@ pub mod pending;
 pub mod services;
 pub mod settings;
 mod signatures;
+mod streams;
 
 pub use logging::{init as init_logging, raft_logger};
 

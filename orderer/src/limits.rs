@@ -80,6 +80,10 @@ pub const ADMIN_BYTES_MAX: usize = stela_protocol::limits::MESSAGE_BYTES_MAX;
 pub const DELIVER_AHEAD_MAX: usize = 4;
 /// Streams of blocks on one channel.
 pub const DELIVER_STREAMS_MAX: usize = 256;
+/// Of these, streams of one organization.
+pub const DELIVER_STREAMS_PER_ORGANIZATION_MAX: usize = 64;
+/// Of these, streams under one TLS certificate.
+pub const DELIVER_STREAMS_PER_CERTIFICATE_MAX: usize = 8;
 
 // --------------------------------------------------------------------------------- administration
 

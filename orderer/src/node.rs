@@ -17,7 +17,7 @@ use stela_protocol::config::{ChannelConfig, ChannelLimits, Organization};
 use stela_protocol::policy::{Policy, PolicyError};
 use stela_protocol::{ChannelId, ErrorCode, Fingerprint, RpcError};
 use stela_store::{RocksKv, RocksSettings, StoreError};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use self::errors::{JoinError, OpenError};
@@ -27,10 +27,11 @@ use crate::chain::{Chain, ChainSettings};
 use crate::channel::Channel;
 use crate::driver::{self, Fault, Handle};
 use crate::layout::FAMILIES;
-use crate::limits::{CHANNELS_MAX, DELIVER_STREAMS_MAX};
+use crate::limits::CHANNELS_MAX;
 use crate::links::Links;
 use crate::raft_logger;
 use crate::settings::Settings;
+use crate::streams::Streams;
 
 /// A channel that this node orders.
 pub struct Ordered {
@@ -44,8 +45,8 @@ pub struct Ordered {
     pub blocks: Blocks,
     /// Its chain.
     pub handle: Handle,
-    /// How many more streams of blocks there may be.
-    pub streams: Arc<Semaphore>,
+    /// The open streams of blocks.
+    pub streams: Arc<Streams>,
 }
 
 /// An orderer.
@@ -291,7 +292,7 @@ impl Node {
             orderer,
             blocks,
             handle,
-            streams: Arc::new(Semaphore::new(DELIVER_STREAMS_MAX)),
+            streams: Arc::default(),
         };
         self.channels.write().insert(id, Arc::new(ordered));
         Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stela_protocol::pb::deliver_server::Deliver;
 use stela_protocol::{BlockNumber, ErrorCode, RpcError, pb};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -12,6 +12,7 @@ use super::{member_channel, peer, status};
 use crate::driver::stopping;
 use crate::limits::DELIVER_AHEAD_MAX;
 use crate::node::{Node, Ordered};
+use crate::streams::Stream;
 
 pub(super) struct DeliverService(pub(super) Arc<Node>);
 
@@ -26,7 +27,7 @@ impl Deliver for DeliverService {
         request: Request<pb::DeliverRequest>,
     ) -> Result<Response<Self::DeliverStream>, Status> {
         let start = BlockNumber(request.get_ref().start);
-        let (ordered, permit) = self.open(&request).map_err(status(&self.0))?;
+        let (ordered, open) = self.open(&request).map_err(status(&self.0))?;
         let (blocks, stream) = mpsc::channel(DELIVER_AHEAD_MAX);
         let node = self.0.clone();
         tokio::spawn(async move {
@@ -34,7 +35,7 @@ impl Deliver for DeliverService {
                 // Whoever has gone away does not mind.
                 let _ = blocks.send(Err(status(&node)(error))).await;
             }
-            drop(permit);
+            drop(open);
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
@@ -44,13 +45,17 @@ impl DeliverService {
     fn open(
         &self,
         request: &Request<pb::DeliverRequest>,
-    ) -> Result<(Arc<Ordered>, OwnedSemaphorePermit), RpcError> {
-        let ordered = member_channel(&self.0, &peer(request)?, &request.get_ref().channel)?;
-        let permit = ordered.streams.clone().try_acquire_owned().map_err(|_| {
-            let message = "too many streams of this channel are open; try again later";
+    ) -> Result<(Arc<Ordered>, Stream), RpcError> {
+        let caller = peer(request)?;
+        let ordered = member_channel(&self.0, &caller, &request.get_ref().channel)?;
+        let open = ordered
+            .streams
+            .open(&caller.organization, caller.fingerprint);
+        let open = open.ok_or_else(|| {
+            let message = "too many streams of this channel are open; close some or try later";
             RpcError::new(ErrorCode::Overloaded, message)
         })?;
-        Ok((ordered, permit))
+        Ok((ordered, open))
     }
 }
 
