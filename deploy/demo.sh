@@ -10,7 +10,7 @@ Usage: ./deploy/demo.sh [OPTIONS OF stela-demo]
 
 Builds Stela, starts three hospitals' networks on this machine and shows one patient's record shared
 under her consent. The report is written to target/demo/report.json in this repository. The first
-run compiles everything, which takes a while (about 20 minutes on two cores); later ones start at
+run compiles everything, which takes a while (20 to 40 minutes on two cores); later ones start at
 once.
 
   --keep   leave the network running and print how to go on with `stela`
