@@ -160,9 +160,10 @@ impl Admission {
             });
         }
         let envelope = Envelope::decode(bytes.clone())?;
-        let Some(header) = envelope.header() else {
+        let header = envelope.header();
+        if matches!(envelope.body, Body::Config(_)) {
             return Err(AdmissionError::Config(channel.clone()));
-        };
+        }
         check_header(header, channel, now_ms, limits.window_ms)?;
         let admitted = Admitted::new(header.id(), header.timestamp_ms, bytes);
         Ok((envelope, admitted))

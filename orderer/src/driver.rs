@@ -239,11 +239,7 @@ mod tests {
     fn envelope(consortium: &Consortium) -> Admitted {
         let client = consortium.organizations[0].member("client", "practitioner");
         let bytes = sign(registration(CHANNEL, &client, now_ms()), &client);
-        let header = Envelope::decode(bytes.clone())
-            .unwrap()
-            .header()
-            .unwrap()
-            .clone();
+        let header = Envelope::decode(bytes.clone()).unwrap().header().clone();
         Admitted::new(header.id(), header.timestamp_ms, bytes)
     }
 

@@ -13,8 +13,6 @@ use rustls_pki_types::pem::PemObject;
 use stela_identity::tls::{TlsError, TlsIdentity, TlsRoots, TlsSettings};
 use stela_identity::{Credentials, Msp, MspError};
 use stela_protocol::block::Block;
-use stela_protocol::config::{ChannelConfig, ChannelLimits, Organization};
-use stela_protocol::policy::{Policy, PolicyError};
 use stela_protocol::{ChannelId, ErrorCode, Fingerprint, RpcError};
 use stela_store::{RocksKv, RocksSettings, StoreError};
 use tokio::sync::mpsc;
@@ -335,31 +333,6 @@ fn own_msp(settings: &Settings) -> Result<Msp, OpenError> {
         file: file.clone(),
         why,
     };
-    let id = settings.organization.clone();
-    let organization = Organization {
-        id: id.clone(),
-        root_certificate: Bytes::copy_from_slice(&root),
-        tls_root_certificates: Vec::new(),
-        peers: Vec::new(),
-        storage: Vec::new(),
-        revoked: Default::default(),
-    };
-    let admins = Policy::parse(&format!("'{id}.admin'"));
-    let config = ChannelConfig {
-        channel: ChannelId::new("none").map_err(|why| error(why.to_string()))?,
-        sequence: 0,
-        organizations: BTreeMap::from([(id, organization)]),
-        orderers: BTreeMap::new(),
-        orderer_quorum: 0,
-        limits: ChannelLimits {
-            window_ms: 0,
-            block_transactions_max: 0,
-            block_bytes_max: 0,
-            envelope_bytes_max: 0,
-        },
-        contracts: BTreeMap::new(),
-        admin_policy: admins.map_err(|why: PolicyError| error(why.to_string()))?,
-        certificates: Vec::new(),
-    };
-    Msp::from_config(&config).map_err(|why: MspError| error(why.to_string()))
+    Msp::of_organization(&settings.organization, &root)
+        .map_err(|why: MspError| error(why.to_string()))
 }

@@ -84,7 +84,7 @@ async fn envelopes_that_may_not_be_ordered() {
         ),
         (
             sign(config.encode_to_vec().into(), &member),
-            ErrorCode::Forbidden,
+            ErrorCode::Malformed,
         ),
         (
             sign(transaction(CHANNEL, &member, now, 70 << 10), &member),

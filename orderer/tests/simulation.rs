@@ -372,7 +372,7 @@ impl World {
 
 fn admitted(bytes: Bytes) -> Admitted {
     let envelope = Envelope::decode(bytes.clone()).unwrap();
-    let header = envelope.header().unwrap();
+    let header = envelope.header();
     Admitted::new(header.id(), header.timestamp_ms, bytes)
 }
 

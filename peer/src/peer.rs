@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, AdminService};
+use crate::admin::AdminService;
 use crate::channel::{Channel, ChannelError};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -327,7 +327,7 @@ fn msps(config: &Config) -> Result<Vec<Msp>, PeerError> {
         .root_certificates
         .iter()
         .map(|path| {
-            admin::own_msp(&config.organization, &root(path)?)
+            Msp::of_organization(&config.organization, &root(path)?)
                 .map_err(|error: MspError| bad_root(path, error.to_string()))
         })
         .collect()

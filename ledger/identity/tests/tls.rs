@@ -294,6 +294,7 @@ async fn a_revoked_certificate_is_refused_as_soon_as_the_configuration_says_so()
                 peers: Vec::new(),
                 storage: Vec::new(),
                 revoked: revoked.into_iter().collect(),
+                roles: Default::default(),
             };
             (id, organization)
         };
@@ -312,6 +313,9 @@ async fn a_revoked_certificate_is_refused_as_soon_as_the_configuration_says_so()
             contracts: Default::default(),
             admin_policy: stela_protocol::policy::Policy::parse("'A.admin'").unwrap(),
             certificates: Vec::new(),
+            orderers_ever: 0,
+            custodians: Default::default(),
+            custodian_threshold: 0,
         }
     };
     let roots = |revoked| TlsRoots::new().add_config(&config(revoked)).unwrap();

@@ -28,6 +28,8 @@ pub enum ErrorCode {
     UnknownContract,
     UnknownTransaction,
     NotInstalled,
+    /// A change of the configuration that would be invalid.
+    ConfigRefused,
     /// The contract refused the call.
     ContractRefused,
     /// The contract broke a limit or fell.
@@ -53,7 +55,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Malformed,
         Self::TooLarge,
         Self::Expired,
@@ -65,6 +67,7 @@ impl ErrorCode {
         Self::UnknownContract,
         Self::UnknownTransaction,
         Self::NotInstalled,
+        Self::ConfigRefused,
         Self::ContractRefused,
         Self::ContractFailed,
         Self::EndorsersUnavailable,
@@ -92,6 +95,7 @@ impl ErrorCode {
             Self::UnknownContract => "unknown_contract",
             Self::UnknownTransaction => "unknown_transaction",
             Self::NotInstalled => "not_installed",
+            Self::ConfigRefused => "config_refused",
             Self::ContractRefused => "contract_refused",
             Self::ContractFailed => "contract_failed",
             Self::EndorsersUnavailable => "endorsers_unavailable",
@@ -128,7 +132,9 @@ impl ErrorCode {
             Self::UnknownChannel | Self::UnknownContract | Self::UnknownTransaction => {
                 Code::NotFound
             }
-            Self::Expired | Self::NotInstalled | Self::ContractRefused => Code::FailedPrecondition,
+            Self::Expired | Self::NotInstalled | Self::ConfigRefused | Self::ContractRefused => {
+                Code::FailedPrecondition
+            }
             Self::EndorsementMismatch => Code::Aborted,
             Self::ContractFailed | Self::Overloaded => Code::ResourceExhausted,
             Self::OutOfRange => Code::OutOfRange,

@@ -63,3 +63,25 @@ pub const ORDERERS_MAX: usize = 64;
 pub const CONTRACTS_MAX: usize = 256;
 /// The widest transaction window that a channel may set: one hour.
 pub const WINDOW_MS_MAX: u64 = 3_600_000;
+
+/// Bytes of an encoded configuration: one that is in force can always be changed, because a whole
+/// new one and the signatures that it needs fit an envelope.
+pub const CONFIG_BYTES_MAX: usize = 512 << 10;
+/// Administrators' signatures of one change of the configuration.
+pub const CONFIG_SIGNATURES_MAX: usize = POLICY_PRINCIPALS_MAX;
+/// Bytes of the words that say why a configuration is changed.
+pub const CONFIG_DESCRIPTION_BYTES_MAX: usize = 1024;
+/// Certificates that a configuration makes known.
+pub const CONFIG_CERTIFICATES_MAX: usize = 1024;
+/// Certificates that one organization has revoked.
+pub const REVOKED_MAX: usize = 8192;
+/// Roles that the certificates of one organization may have.
+pub const ROLES_MAX: usize = 32;
+/// TLS roots of one organization.
+pub const TLS_ROOTS_MAX: usize = 8;
+/// Peers of one organization, and storage nodes.
+pub const ENDPOINTS_MAX: usize = 64;
+/// Addresses of one storage node.
+pub const ADDRESSES_MAX: usize = 16;
+/// Bytes of an address, and of a node's name.
+pub const ADDRESS_BYTES_MAX: usize = 256;

@@ -167,12 +167,12 @@ fn configurations_are_refused() {
     let payload: Bytes = pb::Payload { body: Some(body) }.encode_to_vec().into();
     assert_eq!(
         world.refused(sign(payload.clone(), &world.known)),
-        ErrorCode::Forbidden
+        ErrorCode::Malformed
     );
     let forwarded = world
         .admission
         .admit_forwarded(sign(payload, &world.known), NOW);
-    assert!(matches!(forwarded, Err(AdmissionError::Config(_))));
+    assert!(matches!(forwarded, Err(AdmissionError::Malformed(_))));
 }
 
 #[test]

@@ -87,11 +87,7 @@ impl Bench {
             bytes,
             signature: [0; 64],
         });
-        let header = Envelope::decode(bytes.clone())
-            .unwrap()
-            .header()
-            .unwrap()
-            .clone();
+        let header = Envelope::decode(bytes.clone()).unwrap().header().clone();
         Admitted::new(header.id(), header.timestamp_ms, bytes)
     }
 

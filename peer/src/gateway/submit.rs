@@ -33,14 +33,10 @@ fn check(node: &Node, channel: &Channel, request: &pb::SubmitRequest) -> Result<
         return Err(RpcError::new(ErrorCode::TooLarge, why));
     }
     let envelope = Envelope::decode(request.envelope.clone()).map_err(answer::malformed)?;
-    let malformed = |why: &str| RpcError::new(ErrorCode::Malformed, why);
-    let header = envelope
-        .header()
-        .ok_or_else(|| malformed("a configuration cannot be submitted: only block 0 has one"))?;
+    let header = envelope.header();
     if header.channel != *channel.id() {
-        return Err(malformed(
-            "the envelope is for another channel than the request",
-        ));
+        let why = "the envelope is for another channel than the request";
+        return Err(RpcError::new(ErrorCode::Malformed, why));
     }
     let now_ms = node.clock.now_ms();
     requests::check_fresh(header, now_ms, channel.window_ms())?;

@@ -172,7 +172,7 @@ impl Candidate {
     }
 
     fn header(&self) -> Option<&TransactionHeader> {
-        self.envelope.as_ref().and_then(Envelope::header)
+        self.envelope.as_ref().map(Envelope::header)
     }
 
     fn id(&self) -> Option<TransactionId> {

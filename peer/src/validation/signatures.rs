@@ -163,18 +163,10 @@ fn endorsers(candidates: &[Candidate], known: &Known) -> Vec<Vec<Signer>> {
     let mut signers = vec![Vec::new(); candidates.len()];
     for (asked, valid) in asked.iter().zip(verify(&signed)) {
         if valid {
-            signers[asked.candidate].push(signer(asked.endorser));
+            signers[asked.candidate].push(asked.endorser.as_signer());
         }
     }
     signers
-}
-
-fn signer(identity: &Identity) -> Signer {
-    Signer {
-        organization: identity.organization.clone(),
-        role: identity.role.clone(),
-        public_key: *identity.public_key.as_bytes(),
-    }
 }
 
 /// Verifies in parallel; the verdicts are those of one by one, in the order of the messages.

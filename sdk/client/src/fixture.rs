@@ -421,7 +421,7 @@ impl GatewayService for Service {
         let envelope = request.into_inner().envelope;
         let parsed = Envelope::decode(envelope.clone())
             .map_err(|error| RpcError::new(ErrorCode::Malformed, error.to_string()))?;
-        let creator = parsed.header().expect("a call or a registration").creator;
+        let creator = parsed.header().creator;
         let certificate = match &parsed.body {
             Body::Registration(registration) => {
                 Certificate::from_der(&registration.certificate).unwrap()
@@ -458,9 +458,7 @@ impl GatewayService for Service {
         let ordered = state.submitted.len() > state.lose;
         let same = state.submitted.iter().any(|bytes| {
             let envelope = Envelope::decode(bytes.clone()).expect("it was checked");
-            envelope
-                .header()
-                .is_some_and(|h| h.id().as_bytes()[..] == request.transaction_id)
+            envelope.header().id().as_bytes()[..] == request.transaction_id
         });
         if !ordered || !same {
             return Err(refused(ErrorCode::Timeout).into());

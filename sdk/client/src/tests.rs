@@ -406,7 +406,7 @@ async fn a_certificate_is_registered_once() {
     let submitted = peer.state.lock().submitted.clone();
     assert!(submitted.len() >= 2 && submitted.iter().all(|next| *next == submitted[0]));
     let envelope = stela_protocol::transaction::Envelope::decode(submitted[0].clone()).unwrap();
-    assert_eq!(envelope.header().unwrap().id(), id);
+    assert_eq!(envelope.header().id(), id);
     assert_eq!(
         soon(network.register(DEADLINE)).await.unwrap(),
         Registered::Before
