@@ -135,7 +135,7 @@ fn bad_block(error: &BlockError) -> RpcError {
 
 fn channel_error(error: ChannelError) -> RpcError {
     let code = match &error {
-        ChannelError::Genesis(_) | ChannelError::Membership(_) => ErrorCode::Malformed,
+        ChannelError::Genesis(_) | ChannelError::Configuration(_) => ErrorCode::Malformed,
         ChannelError::NotMember { .. } | ChannelError::OtherGenesis(_) => ErrorCode::Forbidden,
         ChannelError::Damaged { .. } => ErrorCode::Damaged,
         ChannelError::Store(_) => ErrorCode::Internal,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use stela_identity::Identity;
+use stela_identity::{ConfigurationError, Identity};
 use stela_protocol::block::Block;
 use stela_protocol::config::ConfigError;
 use stela_protocol::{
@@ -20,7 +20,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use crate::alarm::{Alarm, Contradiction};
 use crate::answer;
 use crate::limits::{REPLAYS_MAX, STREAMS_MAX};
-use crate::membership::{Membership, MembershipError};
+use crate::membership::Membership;
 use crate::notify::Waiters;
 use crate::replays::Replays;
 use crate::validation::{self, Rules, Tip};
@@ -33,7 +33,7 @@ pub enum ChannelError {
     Genesis(#[from] ConfigError),
     /// Its configuration cannot be put into force.
     #[error(transparent)]
-    Membership(#[from] MembershipError),
+    Configuration(#[from] ConfigurationError),
     /// This peer's organization does not belong to it.
     #[error("{organization} is not a member of channel {channel}")]
     NotMember {
@@ -63,7 +63,8 @@ pub(crate) struct Channel {
     id: ChannelId,
     organization: OrgId,
     genesis_hash: Hash32,
-    membership: Membership,
+    /// Replaced by a block that changes the configuration, before anybody hears of that block.
+    membership: watch::Sender<Arc<Membership>>,
     ledger: PeerLedger,
     tip: Mutex<Tip>,
     head: watch::Sender<Head>,
@@ -133,7 +134,10 @@ impl Channel {
             .config()?
             .ok_or_else(|| damaged("it has no configuration"))?;
         let membership = Membership::new(config)?;
-        check_member(&membership, id, organization)?;
+        // A member may have been removed since: then it may read its own past.
+        if let Err(error) = check_member(&membership, id, organization) {
+            tracing::warn!("{error}");
+        }
         let genesis_hash = stored_block(&ledger, id, BlockNumber(0))?.hash;
         let head = ledger.head();
         let newest = BlockNumber(head.height.saturating_sub(1));
@@ -147,7 +151,7 @@ impl Channel {
             id: id.clone(),
             organization: organization.clone(),
             genesis_hash,
-            membership,
+            membership: watch::Sender::new(Arc::new(membership)),
             ledger,
             tip: Mutex::new(tip),
             head: watch::Sender::new(head),
@@ -174,8 +178,14 @@ impl Channel {
         self.genesis_hash
     }
 
-    pub(crate) fn membership(&self) -> &Membership {
-        &self.membership
+    /// The configuration in force now.
+    pub(crate) fn membership(&self) -> Arc<Membership> {
+        self.membership.borrow().clone()
+    }
+
+    /// Follows the configuration in force.
+    pub(crate) fn memberships(&self) -> watch::Receiver<Arc<Membership>> {
+        self.membership.subscribe()
     }
 
     pub(crate) fn ledger(&self) -> &PeerLedger {
@@ -187,7 +197,7 @@ impl Channel {
     }
 
     pub(crate) fn window_ms(&self) -> u64 {
-        self.membership.config().limits.window_ms
+        self.membership().config().limits.window_ms
     }
 
     /// The newest block.
@@ -220,7 +230,7 @@ impl Channel {
         at_ms: u64,
     ) -> Result<Arc<Identity>, RpcError> {
         let found = self
-            .membership
+            .membership()
             .find_one(&self.ledger, fingerprint)
             .map_err(answer::store)?;
         let identity = found.ok_or_else(|| unknown_identity(fingerprint, &self.id))?;
@@ -246,13 +256,23 @@ impl Channel {
     /// # Errors
     /// [`StoreError`]: unless it is retryable, the node has to end.
     pub(crate) fn commit(&self, block: &Block) -> Result<(), StoreError> {
+        let membership = self.membership();
         let rules = Rules {
-            membership: &self.membership,
+            membership: &membership,
             organization: &self.organization,
         };
         let commit = validation::validate(&rules, block, &self.ledger.snapshot()?)?;
         let records = records(&commit);
+        let new = new_membership(&commit)?;
         let committed = self.ledger.commit(commit)?;
+        if let Some(new) = new {
+            self.alarm.resize(new.config().organizations.len());
+            tracing::info!(
+                channel = %self.id, block = %block.header.number,
+                sequence = new.config().sequence, "another configuration is in force"
+            );
+            self.membership.send_replace(Arc::new(new));
+        }
         *self.tip.lock() = Tip::of(block);
         let head = committed.head;
         for contradiction in self.alarm.found(head.height, head.state_hash) {
@@ -273,6 +293,9 @@ impl Channel {
         let Ok(state_hash) = Hash32::from_slice(state_hash) else {
             return;
         };
+        if !self.membership().config().is_member(organization) {
+            return;
+        }
         if let Some(contradiction) = self.alarm.reported(organization, height, state_hash) {
             self.sound_alarm(&contradiction);
         }
@@ -305,6 +328,15 @@ impl fmt::Debug for Channel {
     }
 }
 
+/// What a block puts into force. Its configuration was read when it was validated.
+fn new_membership(commit: &BlockCommit) -> Result<Option<Membership>, StoreError> {
+    let new = commit.config.clone().map(Membership::new);
+    new.transpose().map_err(|_| StoreError::Inconsistent {
+        number: commit.number,
+        what: "its configuration is not sound",
+    })
+}
+
 fn unknown_identity(fingerprint: &Fingerprint, channel: &ChannelId) -> RpcError {
     let why = format!(
         "channel {channel} does not know certificate {fingerprint}: register it and wait until \
@@ -318,7 +350,7 @@ fn check_member(
     channel: &ChannelId,
     organization: &OrgId,
 ) -> Result<(), ChannelError> {
-    if membership.config().organizations.contains_key(organization) {
+    if membership.config().is_member(organization) {
         return Ok(());
     }
     let (organization, channel) = (organization.clone(), channel.clone());
@@ -407,6 +439,32 @@ mod tests {
         assert_eq!(again.tip(), Tip::of(&block));
         let next = world.block(vec![]);
         again.commit(&next).unwrap();
+    }
+
+    #[tokio::test]
+    async fn another_configuration_is_in_force_at_once_and_after_a_restart() {
+        let mut world = World::new();
+        let (kv, channel) = join(&world);
+        let channel = channel.unwrap();
+        let (fingerprint, now_ms) = (world.call(1).header.creator, world.genesis.header.time_ms);
+        assert!(channel.identity(&fingerprint, now_ms).is_ok());
+        let mut memberships = channel.memberships();
+        let envelope = world.reconfigure(|config| {
+            config.organizations[0].revoked.push(fingerprint.to_bytes());
+        });
+        let block = world.config_block(envelope);
+        world.commit(&block);
+        channel.commit(&block).unwrap();
+        assert!(memberships.has_changed().unwrap());
+        assert_eq!(memberships.borrow_and_update().config().sequence, 1);
+        assert!(channel.identity(&fingerprint, now_ms).is_err());
+        let id = channel.id().clone();
+        drop(channel);
+        let (kv, organization) = (Arc::new(kv.crash()), OrgId::new("A").unwrap());
+        let again = Channel::open(kv, &id, &organization).unwrap().unwrap();
+        assert_eq!(again.membership().config().sequence, 1);
+        assert!(again.identity(&fingerprint, now_ms).is_err());
+        again.commit(&world.block(vec![])).unwrap();
     }
 
     #[test]

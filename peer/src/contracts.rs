@@ -116,7 +116,9 @@ impl Contracts {
     /// `NotInstalled`.
     pub(crate) fn get(&self, package: &Hash32) -> Result<Contract, RpcError> {
         self.installed.read().get(package).cloned().ok_or_else(|| {
-            let why = format!("package {package} is not installed on this peer");
+            let why = format!(
+                "package {package} is not installed on this peer: its administrator has to install it"
+            );
             RpcError::new(ErrorCode::NotInstalled, why)
         })
     }

@@ -7,6 +7,7 @@ use prost::Message;
 use stela_host::{Caller, Execution, Invocation, Mode};
 use stela_identity::Identity;
 use stela_identity::tls::PeerTls;
+use stela_protocol::config::Contract;
 use stela_protocol::hash::{self, domain};
 use stela_protocol::limits::{ENVELOPE_BYTES_MAX, SIDE_ITEMS_MAX};
 use stela_protocol::pb::endorser_server::Endorser;
@@ -146,11 +147,8 @@ async fn run(
         creator,
         ..
     } = admitted;
-    let defined = channel
-        .membership()
-        .config()
-        .contracts
-        .get(&proposal.contract);
+    let membership = channel.membership();
+    let defined = membership.config().contracts.get(&proposal.contract);
     let defined = defined.ok_or_else(|| {
         let why = format!(
             "channel {} defines no contract {}",
@@ -159,7 +157,14 @@ async fn run(
         );
         RpcError::new(ErrorCode::UnknownContract, why)
     })?;
-    let contract = node.contracts.get(&defined.package_hash)?;
+    let contract = node.contracts.get(&defined.package_hash).map_err(|error| {
+        let Contract { name, version, .. } = defined;
+        let why = format!(
+            "contract {name} is at version {version:?} now: {}",
+            error.message
+        );
+        RpcError::new(error.code, why)
+    })?;
     node.contracts
         .run(contract, snapshot, invocation(proposal, creator, mode))
         .await
@@ -285,6 +290,13 @@ fn get_side(
             "side items are given out over mutual TLS only",
         )
     })?;
+    if !channel.membership().config().is_member(&caller) {
+        let why = format!(
+            "{caller} is not a member of channel {} any more",
+            channel.id()
+        );
+        return Err(RpcError::new(ErrorCode::Forbidden, why));
+    }
     find_side(&channel, &caller, &request.commitments)
 }
 

@@ -18,6 +18,7 @@ use crate::blocks;
 use crate::channel::Channel;
 use crate::clock::Clock;
 use crate::contracts::Contracts;
+use crate::membership::Membership;
 use crate::orderers::Preferred;
 use crate::reconciliation;
 use crate::registration;
@@ -112,9 +113,44 @@ impl Node {
     pub(crate) fn trust_channels(&self) -> Result<(), TlsError> {
         let mut roots = self.own_tls_roots.clone();
         for channel in self.channels.read().values() {
-            roots = roots.add_config(channel.membership().config())?;
+            let membership = channel.membership();
+            roots = roots.add_config(membership.config())?;
         }
         self.tls.replace_roots(&roots)
+    }
+
+    /// Puts what a block has changed in the configuration into force outside the channel: whose TLS
+    /// certificates are accepted. Says which packages have to be installed now.
+    async fn follow_configuration(&self, channel: &Channel) {
+        let mut memberships = channel.memberships();
+        loop {
+            let membership = memberships.borrow_and_update().clone();
+            if let Err(error) = self.trust_channels() {
+                // Whom the channel has shut out must not go on as if nothing had happened.
+                return self.fail(format!(
+                    "the TLS roots of channel {}: {error}",
+                    channel.id()
+                ));
+            }
+            self.report_missing_packages(&membership);
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = memberships.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    fn report_missing_packages(&self, membership: &Membership) {
+        let installed = self.contracts.installed();
+        for contract in membership.config().contracts.values() {
+            if !installed.contains(&contract.package_hash) {
+                tracing::warn!(
+                    channel = %membership.config().channel, contract = %contract.name,
+                    version = contract.version, package = %contract.package_hash,
+                    "this peer cannot run the contract until the package is installed"
+                );
+            }
+        }
     }
 
     /// Begins to serve a channel: follows its blocks, registers this node, fetches side items.
@@ -131,6 +167,9 @@ impl Node {
         let (node, registered) = (self.clone(), channel.clone());
         self.tasks
             .spawn(async move { registration::run(&node, &registered).await });
+        let (node, configured) = (self.clone(), channel.clone());
+        self.tasks
+            .spawn(async move { node.follow_configuration(&configured).await });
         let node = self.clone();
         self.tasks
             .spawn(async move { reconciliation::run(&node, &channel).await });

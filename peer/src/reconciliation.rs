@@ -282,7 +282,8 @@ fn take_what_is_here(node: &Node, channel: &Channel, wanted: &mut Wanted) -> Res
 /// Every other peer of the channel.
 fn peers(node: &Node, channel: &Channel) -> Vec<(OrgId, Target)> {
     let mut peers = Vec::new();
-    for organization in channel.membership().config().organizations.values() {
+    let membership = channel.membership();
+    for organization in membership.config().organizations.values() {
         for peer in &organization.peers {
             if organization.id == node.organization && peer.name == node.name {
                 continue;

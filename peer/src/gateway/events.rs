@@ -126,9 +126,15 @@ impl<T: Send + 'static> Stream<T> {
     async fn run(mut self, select: Select<T>) {
         let sender = self.sender.clone();
         let stop = self.node.stop.clone();
+        let dismissed = Dismissal {
+            node: self.node.clone(),
+            channel: self.channel.clone(),
+            caller: self.caller,
+        };
         let error = tokio::select! {
             () = sender.closed() => return,
             () = stop.cancelled() => RpcError::new(ErrorCode::Unavailable, "this peer is stopping"),
+            error = dismissed.wait() => error,
             result = self.send_all(select) => match result {
                 Ok(()) => return,
                 Err(error) => error,
@@ -156,7 +162,7 @@ impl<T: Send + 'static> Stream<T> {
         Ok(())
     }
 
-    /// Whether the caller may still read: a certificate can expire or be revoked meanwhile.
+    /// Whether the caller may still read: a certificate can expire meanwhile.
     fn check_permission(&self) -> Result<(), RpcError> {
         self.channel.check_sound()?;
         self.channel
@@ -179,6 +185,30 @@ impl<T: Send + 'static> Stream<T> {
         tokio::task::spawn_blocking(read)
             .await
             .map_err(answer::fallen)?
+    }
+}
+
+/// Ends a stream whose reader the configuration does not admit any more, wherever it stands: also
+/// one that reads too slowly to ask for the next block.
+struct Dismissal {
+    node: Arc<Node>,
+    channel: Arc<Channel>,
+    caller: Fingerprint,
+}
+
+impl Dismissal {
+    async fn wait(self) -> RpcError {
+        let mut memberships = self.channel.memberships();
+        loop {
+            let now_ms = self.node.clock.now_ms();
+            if let Err(error) = self.channel.identity(&self.caller, now_ms) {
+                return error;
+            }
+            if memberships.changed().await.is_err() {
+                // The channel is gone, and with it the stream.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) async fn commit_status(
 ) -> Result<pb::CommitStatusResponse, RpcError> {
     let (request, asked) = requests::authenticate::<pb::CommitStatusRequest>(node, request)?;
     let id = TransactionId::from_slice(&request.transaction_id).map_err(answer::bad_id)?;
-    let channel = asked.channel;
+    let channel = &asked.channel;
     channel.check_sound()?;
     let waiter = match request.wait_ms {
         0 => None,
@@ -41,7 +41,12 @@ pub(super) async fn commit_status(
         }
     };
     match committed {
-        Ok(Some(record)) => Ok(response(record)),
+        Ok(Some(record)) => {
+            // The block, or one before it, may have shut her out.
+            let now_ms = node.clock.now_ms();
+            channel.identity(&asked.caller.fingerprint, now_ms)?;
+            Ok(response(record))
+        }
         _ => {
             let why = format!("transaction {id} was not committed here within {wait_ms} ms");
             Err(RpcError::new(ErrorCode::Timeout, why))
