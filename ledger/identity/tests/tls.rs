@@ -114,6 +114,27 @@ async fn members_meet_and_the_server_knows_whom() {
 }
 
 #[tokio::test]
+async fn a_connection_that_stands_is_cut_when_its_other_end_is_not_trusted_any_more() {
+    let (a, b) = (authority("A"), authority("B"));
+    let node = settings(&a, &[&a, &b]);
+    let mut incoming = listen(&node).await;
+    let address = address(&incoming);
+    let any = Expected::default();
+    let (of_a, of_b) = (settings(&a, &[&a, &b]), settings(&b, &[&a, &b]));
+    let (connection, _of_b) = tokio::join!(incoming.next(), dial(&of_b, &address, &any));
+    let mut removed = connection.unwrap().unwrap();
+    let (connection, other) = tokio::join!(incoming.next(), dial(&of_a, &address, &any));
+    let (mut kept, mut other) = (connection.unwrap().unwrap(), other.unwrap());
+    // It waits for something to read, and is woken by the change.
+    let waits = tokio::spawn(async move { removed.read_u8().await });
+    node.replace_roots(&roots(&[&a])).unwrap();
+    let cut = waits.await.unwrap().unwrap_err();
+    assert_eq!(cut.kind(), io::ErrorKind::PermissionDenied);
+    other.write_u8(7).await.unwrap();
+    assert_eq!(kept.read_u8().await.unwrap(), 7);
+}
+
+#[tokio::test]
 async fn a_stranger_is_refused_by_either_side() {
     let (a, b, stranger) = (authority("A"), authority("B"), authority("C"));
     let member = settings(&a, &[&a, &b]);

@@ -11,6 +11,7 @@ use stela_protocol::{
     BlockNumber, ContractName, ErrorCode, Fingerprint, RpcError, ValidationCode, pb,
 };
 use stela_store::{LedgerRead, StoredBlock};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{Receiver, Sender, channel as buffer};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
@@ -97,15 +98,7 @@ fn follow<T: Send + 'static>(
     select: Select<T>,
 ) -> Result<Answers<T>, RpcError> {
     asked.channel.check_sound()?;
-    let place = asked
-        .channel
-        .streams
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| {
-            let why = "too many streams are open on this channel; try again later";
-            RpcError::new(ErrorCode::Overloaded, why)
-        })?;
+    let place = place(&asked.channel)?;
     let (sender, receiver): (_, Receiver<Result<T, Status>>) = buffer(capacity);
     let stream = Stream {
         node: node.clone(),
@@ -120,6 +113,15 @@ fn follow<T: Send + 'static>(
         drop(place);
     });
     Ok(ReceiverStream::new(receiver))
+}
+
+/// A place among those who wait for what comes.
+pub(super) fn place(channel: &Channel) -> Result<OwnedSemaphorePermit, RpcError> {
+    let place = channel.streams.clone().try_acquire_owned();
+    place.map_err(|_| {
+        let why = "too many streams are open on this channel; try again later";
+        RpcError::new(ErrorCode::Overloaded, why)
+    })
 }
 
 impl<T: Send + 'static> Stream<T> {

@@ -74,7 +74,7 @@ impl Gateway for GatewayService {
         &self,
         request: Request<pb::SignedBytes>,
     ) -> Result<Response<pb::ChannelInfoResponse>, Status> {
-        self.0.answer(status::channel_info(&self.0, request))
+        self.0.answer(status::channel_info(&self.0, request).await)
     }
 
     async fn blocks(

@@ -6,6 +6,7 @@ use stela_protocol::{ErrorCode, RpcError, TransactionId, pb};
 use stela_store::{LedgerRead, TransactionRecord};
 use tonic::Request;
 
+use super::events as streams;
 use crate::answer;
 use crate::limits::COMMIT_WAIT_MS_MAX;
 use crate::node::Node;
@@ -68,12 +69,28 @@ fn response(record: TransactionRecord) -> pb::CommitStatusResponse {
     }
 }
 
-/// The height, hashes and configuration of the channel here.
-pub(super) fn channel_info(
+/// The height, hashes and configuration of the channel here; on demand not before the configuration
+/// has changed, or the time is up.
+pub(super) async fn channel_info(
     node: &Node,
     request: Request<pb::SignedBytes>,
 ) -> Result<pb::ChannelInfoResponse, RpcError> {
-    let (_, asked) = requests::authenticate::<pb::ChannelInfoRequest>(node, request)?;
+    let (request, asked) = requests::authenticate::<pb::ChannelInfoRequest>(node, request)?;
+    if request.wait_ms > 0 {
+        let _place = streams::place(&asked.channel)?;
+        let wait = Duration::from_millis(request.wait_ms.min(COMMIT_WAIT_MS_MAX).into());
+        let mut memberships = asked.channel.memberships();
+        let newer = memberships.wait_for(|now| now.config().sequence > request.sequence);
+        tokio::select! {
+            // Whoever waited in vain is told what is in force, too.
+            _ = tokio::time::timeout(wait, newer) => {}
+            () = node.stop.cancelled() => {
+                return Err(RpcError::new(ErrorCode::Unavailable, "this peer is stopping"));
+            }
+        }
+        let now_ms = node.clock.now_ms();
+        asked.channel.identity(&asked.caller.fingerprint, now_ms)?;
+    }
     let head = asked.channel.ledger().head();
     Ok(pb::ChannelInfoResponse {
         height: head.height,

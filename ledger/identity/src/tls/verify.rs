@@ -57,6 +57,18 @@ impl Verifier {
         Ok(Self { organizations })
     }
 
+    /// Whether a client that was accepted before still would be.
+    pub(super) fn still_accepts(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let Some((leaf, above)) = chain.split_first() else {
+            return false;
+        };
+        let trust = self.trust(leaf, above.len());
+        trust.is_ok_and(|(_, trust)| {
+            let verdict = trust.clients.verify_client_cert(leaf, above, UnixTime::now());
+            verdict.is_ok()
+        })
+    }
+
     /// The roots by which a certificate is to be judged.
     fn trust(&self, leaf: &CertificateDer<'_>, above: usize) -> Result<(OrgId, &Trust), Error> {
         if above >= TLS_CHAIN_MAX {
