@@ -233,11 +233,24 @@ impl Channel {
             .membership()
             .find_one(&self.ledger, fingerprint)
             .map_err(answer::store)?;
-        let identity = found.ok_or_else(|| unknown_identity(fingerprint, &self.id))?;
+        let identity = found.ok_or_else(|| self.unknown(fingerprint))?;
         identity
             .check_time(at_ms)
             .map_err(|error| answer::identity(&error))?;
         Ok(identity)
+    }
+
+    fn unknown(&self, fingerprint: &Fingerprint) -> RpcError {
+        let channel = &self.id;
+        if self.membership().msp().is_revoked(fingerprint) {
+            let why = format!("certificate {fingerprint} has been revoked on channel {channel}");
+            return RpcError::new(ErrorCode::Forbidden, why);
+        }
+        let why = format!(
+            "channel {channel} does not know certificate {fingerprint}: register it and wait \
+             until the registration is committed"
+        );
+        RpcError::new(ErrorCode::UnknownIdentity, why)
     }
 
     /// Refuses when this peer was outvoted about its own state.
@@ -335,14 +348,6 @@ fn new_membership(commit: &BlockCommit) -> Result<Option<Membership>, StoreError
         number: commit.number,
         what: "its configuration is not sound",
     })
-}
-
-fn unknown_identity(fingerprint: &Fingerprint, channel: &ChannelId) -> RpcError {
-    let why = format!(
-        "channel {channel} does not know certificate {fingerprint}: register it and wait until \
-         the registration is committed"
-    );
-    RpcError::new(ErrorCode::UnknownIdentity, why)
 }
 
 fn check_member(

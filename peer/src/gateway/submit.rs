@@ -27,13 +27,21 @@ pub(super) async fn submit(
 }
 
 fn check(node: &Node, channel: &Channel, request: &pb::SubmitRequest) -> Result<(), RpcError> {
-    let envelope = Envelope::decode(request.envelope.clone()).map_err(answer::malformed)?;
+    let envelope = Envelope::decode(request.envelope.clone());
     let max = channel.membership().config().limits.envelope_bytes_max;
-    let is_config = matches!(envelope.body, Body::Config(_));
+    // A channel cannot shut itself off from ever being changed.
+    let is_config = matches!(
+        &envelope,
+        Ok(Envelope {
+            body: Body::Config(_),
+            ..
+        })
+    );
     if request.envelope.len() > max && !is_config {
         let why = format!("the envelope exceeds the channel's {max} bytes");
         return Err(RpcError::new(ErrorCode::TooLarge, why));
     }
+    let envelope = envelope.map_err(answer::malformed)?;
     let header = envelope.header();
     if header.channel != *channel.id() {
         let why = "the envelope is for another channel than the request";

@@ -507,8 +507,15 @@ impl Client {
     }
 
     pub async fn info(&self) -> Answer<pb::ChannelInfoResponse> {
+        self.info_after(0, 0).await
+    }
+
+    /// As soon as a configuration with a higher number is in force, or the time is up.
+    pub async fn info_after(&self, sequence: u64, wait_ms: u32) -> Answer<pb::ChannelInfoResponse> {
         let request = pb::ChannelInfoRequest {
             header: Some(self.request_header("ChannelInfo")),
+            wait_ms,
+            sequence,
         };
         answer(
             self.gateway()

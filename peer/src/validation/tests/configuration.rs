@@ -84,7 +84,8 @@ fn a_change_is_in_force_from_the_next_block_on() {
     let newcomer = world.authorities["C"]
         .issue(&subject("peer9", "peer", always()))
         .unwrap();
-    assert_eq!(world.judge_one(world.call(1).seal()), "VALID");
+    let before = world.call(1).seal();
+    assert_eq!(world.judge_one(before), "VALID");
     let envelope = world.reconfigure(|config| {
         revoke(config, client);
         config.certificates.push(newcomer.certificate.der().clone());
@@ -108,10 +109,8 @@ fn a_change_is_in_force_from_the_next_block_on() {
             .unwrap()
             .is_some()
     );
-    assert_eq!(
-        world.judge_one(world.call(2).seal()),
-        "BAD_CREATOR_SIGNATURE"
-    );
+    let after = world.call(2).seal();
+    assert_eq!(world.judge_one(after), "BAD_CREATOR_SIGNATURE");
     assert_eq!(world.tip.header.last_config, block.header.number);
 }
 
@@ -256,7 +255,8 @@ fn a_new_version_of_a_contract_makes_results_of_the_old_one_worthless() {
     });
     let block = world.config_block(envelope);
     world.commit(&block);
-    assert_eq!(world.judge_one(world.call(1).seal()), "EXPIRED_CHAINCODE");
+    let old = world.call(1).seal();
+    assert_eq!(world.judge_one(old), "EXPIRED_CHAINCODE");
     let mut call = world.call(2);
     call.result.package_hash = new.to_bytes();
     let too_few = call.seal();
