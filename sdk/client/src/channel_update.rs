@@ -25,7 +25,7 @@ use stela_identity::{Configuration, Credentials};
 use stela_protocol::config_update::{ConfigChange, ConfigSignature, ConfigUpdate};
 use stela_protocol::hash::domain;
 use stela_protocol::limits::{CONFIG_SIGNATURES_MAX, SIGNATURE_BYTES};
-use stela_protocol::transaction::{config_payload, envelope};
+use stela_protocol::transaction::{Signed, TransactionHeader, config_payload, envelope};
 use stela_protocol::{Message, pb};
 
 use crate::commit::CommitStatus;
@@ -106,7 +106,7 @@ impl ChannelUpdate {
     /// # Errors
     /// [`ChannelUpdateError`] when it is something else, or the change in it breaks a rule.
     pub fn from_json(text: &[u8]) -> Result<Self, ChannelUpdateError> {
-        let format = |why: String| ChannelUpdateError::Format(why);
+        let format = ChannelUpdateError::Format;
         if text.len() > UPDATE_FILE_BYTES_MAX {
             return Err(format("it is too large".to_owned()));
         }
@@ -190,6 +190,19 @@ impl ChannelUpdate {
         Ok(())
     }
 
+    /// The envelope in which an administrator submits it.
+    pub(crate) fn seal(&self, header: TransactionHeader, submitter: &Credentials) -> Bytes {
+        let bytes = config_payload(&ConfigUpdate {
+            header,
+            certificate: submitter.certificate.der().clone(),
+            change_bytes: self.change_bytes.clone(),
+            change: self.change.clone(),
+            signatures: self.signatures.clone(),
+        });
+        let signature = submitter.sign(domain::ENVELOPE, &bytes);
+        envelope(Signed { bytes, signature })
+    }
+
     /// Takes over the signatures of a copy that somebody else has signed. Says how many were new.
     ///
     /// # Errors
@@ -229,14 +242,7 @@ impl Network {
         let signer = &self.inner.signer;
         let header = signer.header(&self.channel);
         let id = header.id();
-        let payload = config_payload(&ConfigUpdate {
-            header,
-            certificate: signer.credentials.certificate.der().clone(),
-            change_bytes: update.change_bytes.clone(),
-            change: update.change.clone(),
-            signatures: update.signatures.clone(),
-        });
-        let envelope = envelope(signer.sign(domain::ENVELOPE, payload));
+        let envelope = update.seal(header, &signer.credentials);
         let status = submit_and_wait(self, id, &envelope, deadline).await?;
         Ok(status.valid()?)
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use stela_identity::Configuration;
+use stela_protocol::BlockNumber;
 use stela_protocol::block::Block;
+use stela_protocol::config_update::ConfigChange;
 use stela_protocol::transaction::{Body, Envelope};
-use stela_protocol::{BlockNumber, Hash32};
 
 use crate::error::{BlocksError, QueryError};
 use crate::limits::CONFIG_CHANGES_MAX;
@@ -33,43 +34,76 @@ impl Network {
             return Err(self.refuse("the peer is behind, or has another one"));
         }
         let newest = BlockNumber(info.height.saturating_sub(1));
-        let mut changes = self.changes(newest, trusted.hash()).await?;
-        let mut quorum = Quorum::new(trusted);
+        let followed = self.follow(trusted, newest).await?;
+        if followed.bytes() != &info.config_bytes {
+            return Err(self.refuse("it is not the one that the blocks lead to"));
+        }
+        Ok(followed)
+    }
+
+    /// The configuration that was in force before a block, followed in the same way. `trusted` was
+    /// in force then, or before.
+    ///
+    /// # Errors
+    /// As [`Network::configuration`].
+    pub async fn configuration_before(
+        &self,
+        trusted: Arc<Configuration>,
+        number: BlockNumber,
+    ) -> Result<Arc<Configuration>, BlocksError> {
+        match number.0.checked_sub(1) {
+            Some(before) => self.follow(trusted, BlockNumber(before)).await,
+            None => Ok(trusted),
+        }
+    }
+
+    /// The configuration in force after the block `newest`.
+    async fn follow(
+        &self,
+        trusted: Arc<Configuration>,
+        newest: BlockNumber,
+    ) -> Result<Arc<Configuration>, BlocksError> {
+        let mut changes = self.changes(newest, &trusted).await?;
+        let mut current = trusted;
         while let Some(number) = changes.pop() {
-            let base = quorum.configuration().hash();
-            quorum = Quorum::new(quorum.into_configuration());
+            let base = current.hash();
+            let mut quorum = Quorum::new(current);
             quorum.check(&self.block(number).await?)?;
-            if quorum.configuration().hash() == base {
+            current = quorum.into_configuration();
+            if current.hash() == base {
                 return Err(self.refuse("a block that should change it does not"));
             }
         }
-        if quorum.configuration().bytes() != &info.config_bytes {
-            return Err(self.refuse("it is not the one that the blocks lead to"));
-        }
-        Ok(quorum.into_configuration())
+        Ok(current)
     }
 
-    /// The blocks that lead from the configuration with the hash `base` to the one in force after
-    /// `newest`, the newest first.
+    /// The blocks that lead from `trusted` to the configuration in force after `newest`, the newest
+    /// first. They are only looked for here; whether they do is checked by whoever follows them.
     async fn changes(
         &self,
         newest: BlockNumber,
-        base: Hash32,
+        trusted: &Configuration,
     ) -> Result<Vec<BlockNumber>, BlocksError> {
         let mut before = newest;
         let mut changes = Vec::new();
         while changes.len() < CONFIG_CHANGES_MAX {
             let number = self.block(before).await?.header.last_config;
-            changes.push(number);
-            if base_of(&self.block(number).await?) == Some(base) {
+            let Some(previous) = number.0.checked_sub(1) else {
+                return Ok(changes);
+            };
+            let change = change_in(&self.block(number).await?);
+            let change =
+                change.ok_or_else(|| self.refuse("a block that should change it does not"))?;
+            if change.config == trusted.bytes() {
                 return Ok(changes);
             }
-            match number.0.checked_sub(1) {
-                Some(number) => before = BlockNumber(number),
-                None => break,
+            changes.push(number);
+            if change.base == trusted.hash() {
+                return Ok(changes);
             }
+            before = BlockNumber(previous);
         }
-        Err(self.refuse("no blocks lead there"))
+        Err(self.refuse("it was changed too often since"))
     }
 
     async fn block(&self, number: BlockNumber) -> Result<Block, BlocksError> {
@@ -99,11 +133,11 @@ impl Network {
     }
 }
 
-/// The hash of the configuration that a block's change is made for.
-fn base_of(block: &Block) -> Option<Hash32> {
+/// What a block with a configuration changes.
+fn change_in(block: &Block) -> Option<ConfigChange> {
     let envelope = block.envelopes.first()?;
     match Envelope::decode(envelope.clone()).ok()?.body {
-        Body::Config(update) => Some(update.change.base),
+        Body::Config(update) => Some(update.change),
         _ => None,
     }
 }

@@ -1,5 +1,7 @@
 //! The client against a peer over real sockets: honest, faulty, and hostile.
 
+mod configuration;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -627,7 +629,7 @@ async fn blocks_are_read_to_their_end_across_a_break() {
         state.break_blocks.extend([2, 0]);
     }
     let network = world.network(&[&peer.address]);
-    let quorum = Quorum::new(&soon(network.info()).await.unwrap().config).unwrap();
+    let quorum = Quorum::new(world.configuration());
     let stream = network
         .blocks(BlockNumber(0), Some(BlockNumber(5)))
         .signed_by(quorum);
@@ -700,9 +702,8 @@ async fn blocks_that_cannot_be_are_refused() {
 #[tokio::test]
 async fn a_block_needs_a_quorum_of_different_orderers() {
     let world = world();
-    let config = stela_protocol::config::ChannelConfig::from_pb(world.config.clone()).unwrap();
-    let quorum = Quorum::new(&config).unwrap();
-    let check = |signers: &[usize]| quorum.check(&world.chain(2, signers)[1]);
+    let quorum = Quorum::new(world.configuration());
+    let check = |signers: &[usize]| quorum.clone().check(&world.chain(2, signers)[1]);
     assert!(check(&[0, 1]).is_ok());
     assert!(check(&[2, 1, 0]).is_ok());
     for signers in [&[][..], &[1], &[1, 1]] {
@@ -718,7 +719,7 @@ async fn a_block_needs_a_quorum_of_different_orderers() {
         world.chain(2, &[0, 1]).remove(1),
     );
     block.signatures = other.signatures;
-    assert!(quorum.check(&block).is_err());
+    assert!(quorum.clone().check(&block).is_err());
 }
 
 #[tokio::test]
