@@ -75,7 +75,7 @@ impl Organization {
         Arc::new(self.authority.issue(&subject).unwrap())
     }
 
-    fn entry(&self, storage: Option<pb::StorageEndpoint>) -> pb::Organization {
+    pub(crate) fn entry(&self, storage: Option<pb::StorageEndpoint>) -> pb::Organization {
         pb::Organization {
             id: self.id.to_string(),
             root_certificate: Bytes::copy_from_slice(self.authority.root_der()),
@@ -270,6 +270,7 @@ fn config(organizations: &[Organization], grounds: &[Ground]) -> pb::ChannelConf
         id: 1,
         organization: organizations[0].id.to_string(),
         address: "127.0.0.1:1".to_owned(),
+        certificate: organizations[0].issue("orderer").certificate.der().clone(),
         tls_fingerprint: Hash32::ZERO.to_bytes(),
         ..Default::default()
     };

@@ -14,9 +14,10 @@ use stela_protocol::{BlockNumber, ContractName, ErrorCode};
 use tokio::time::{Duration, interval, sleep};
 
 use crate::config::Replication;
+use crate::configuration::Known;
 use crate::events;
 use crate::limits::{
-    CHECK_INTERVAL, COLLECT_INTERVAL, EVENTS_PAUSE, REFRESH, REGISTER_TIMEOUT, TICK,
+    CHECK_INTERVAL, COLLECT_INTERVAL, CONFIG_PAUSE, EVENTS_PAUSE, REGISTER_TIMEOUT, TICK,
 };
 use crate::service::StorageNode;
 use crate::upkeep::Handled;
@@ -172,15 +173,28 @@ fn later(period: Duration) -> tokio::time::Interval {
     tokio::time::interval_at(tokio::time::Instant::now() + period, period)
 }
 
-/// Keeps the node's idea of the members, and of whom to trust in TLS, up to date, for ever.
-pub async fn keep_members(node: StorageNode, network: Network, tls: TlsSettings) {
-    let mut refresh = interval(REFRESH);
+/// Keeps the node's idea of the members, and of whom to trust in TLS, up to date, for ever: as soon
+/// as a peer has another configuration, and only if it follows from the one that is known.
+pub async fn keep_members(node: StorageNode, network: Network, tls: TlsSettings, mut known: Known) {
     loop {
-        refresh.tick().await;
-        match network.info().await {
-            Ok(info) => reconfigure(&node, &info.config, &tls).await,
+        let sequence = known.current().config().sequence;
+        match network.info_after(sequence).await {
+            Ok(info) if info.config.sequence > sequence => {
+                match network.configuration(known.current().clone()).await {
+                    Ok(newer) => {
+                        reconfigure(&node, newer.config(), &tls).await;
+                        if let Err(error) = known.replace(newer) {
+                            tracing::error!(%error, "the new configuration cannot be kept");
+                        }
+                        continue;
+                    }
+                    Err(error) => tracing::warn!(%error, "a configuration was not taken over"),
+                }
+            }
+            Ok(_) => {}
             Err(error) => tracing::debug!(%error, "the configuration was not read"),
         }
+        sleep(CONFIG_PAUSE).await;
     }
 }
 

@@ -22,10 +22,12 @@
 //! | `leases/` | who pays for which lease ([`leases`]) |
 //! | `wanted/` | what should be here and is not yet ([`wanted`]) |
 //! | `checkpoint` | the last event that was dealt with |
+//! | `configuration` | the newest configuration of the channel that was followed ([`configuration`]) |
 
 mod admission;
 pub mod client;
 pub mod config;
+pub mod configuration;
 pub mod error;
 pub mod events;
 mod files;

@@ -65,8 +65,8 @@ pub const WANTED_PAUSE_MS_MAX: u64 = 300_000;
 
 /// How often leases, admissions and wanted blobs are looked through.
 pub const TICK: Duration = Duration::from_secs(1);
-/// How often the channel's configuration is asked for.
-pub const REFRESH: Duration = Duration::from_secs(30);
+/// The pause before the channel's configuration is asked for again when it was not there.
+pub const CONFIG_PAUSE: Duration = Duration::from_millis(200);
 /// How often unpinned blocks are collected.
 pub const COLLECT_INTERVAL: Duration = Duration::from_secs(3600);
 /// How old an unpinned block must be to be collected: longer than any upload takes.

@@ -12,11 +12,12 @@ use anyhow::Context;
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use stela_client::{Gateway, GatewayOptions, Network, Sources};
-use stela_identity::Credentials;
 use stela_identity::tls::{self, TlsIdentity, TlsIncoming, TlsRoots, TlsSettings};
+use stela_identity::{Configuration, Credentials};
 use stela_ipfs::{Node, NodeConfig, SwarmKey, generate_swarm_key};
 use stela_protocol::block::Block;
 use stela_protocol::config::{self, ChannelConfig};
+use stela_storage::configuration::Known;
 use stela_storage::follower::{self, Follower};
 use stela_storage::{Config, Membership, Parts, StorageEndpoint, StorageNode, limits};
 use tokio::net::TcpListener;
@@ -124,7 +125,13 @@ fn swarm_key(out: &Path) -> anyhow::Result<()> {
 
 async fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
-    let channel = genesis(&config)?;
+    let known = Known::open(&config.data, genesis(&config)?).with_context(|| {
+        format!(
+            "the configuration that was followed, in {}",
+            config.data.display()
+        )
+    })?;
+    let channel = known.current().config().clone();
     let tls = tls_settings(&config, &channel)?;
     let node = start_node(&config).await?;
     let peer_id = node.peer_id();
@@ -146,28 +153,28 @@ async fn run(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot open {}", config.data.display()))?;
     storage.join_swarm().await;
     let network = network(&config, &tls)?;
-    let mut tasks = follow(&config, &storage, &network, &tls)?;
+    let mut tasks = follow(&config, &storage, &network, &tls, known)?;
     let served = serve(&config, &storage, tls).await;
     tasks.shutdown().await;
     node.shutdown().await;
     served
 }
 
-fn genesis(config: &Config) -> anyhow::Result<ChannelConfig> {
+fn genesis(config: &Config) -> anyhow::Result<Configuration> {
     let path = &config.genesis;
-    let read = || -> anyhow::Result<ChannelConfig> {
+    let read = || -> anyhow::Result<Configuration> {
         let block = Block::decode(Bytes::from(read_block(path)?))?;
-        Ok(config::from_genesis(&block)?.1)
+        Ok(Configuration::new(config::from_genesis(&block)?.0)?)
     };
-    let channel = read().with_context(|| format!("genesis block {}", path.display()))?;
+    let genesis = read().with_context(|| format!("genesis block {}", path.display()))?;
+    let channel = &genesis.config().channel;
     anyhow::ensure!(
-        channel.channel == config.channel,
-        "{} is the genesis block of channel {}, not of {}",
+        *channel == config.channel,
+        "{} is the genesis block of channel {channel}, not of {}",
         path.display(),
-        channel.channel,
         config.channel
     );
-    Ok(channel)
+    Ok(genesis)
 }
 
 fn read_block(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -211,6 +218,7 @@ fn follow(
     storage: &StorageNode,
     network: &Network,
     tls: &TlsSettings,
+    known: Known,
 ) -> anyhow::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
     let follower = Follower::open(
@@ -227,6 +235,7 @@ fn follow(
         storage.clone(),
         network.clone(),
         tls.clone(),
+        known,
     ));
     Ok(tasks)
 }

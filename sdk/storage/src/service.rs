@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use stela_client::Sources;
-use stela_identity::Identity;
+use stela_identity::{Certificate, Identity};
 use stela_ipfs::{BlobStore, Cid, FetchError, Member, Node, PeerId, PinKind};
 use stela_protocol::{Fingerprint, OrgId, RpcError};
 use tonic::{Request, Response, Status};
@@ -117,11 +117,8 @@ impl StorageNode {
         if self.0.membership.view().is_storage(&peer) || peer == self.0.node.peer_id() {
             return Ok(pb::AdmitResponse { until_ms });
         }
-        let admitted = self
-            .0
-            .admissions
-            .lock()
-            .admit(peer, identity.fingerprint, until_ms);
+        let sponsor = Certificate::from_der(&request.certificate).map_err(RequestError::from)?;
+        let admitted = self.0.admissions.lock().admit(peer, sponsor, until_ms);
         let leaves = admitted.map_err(|_| AdmitError::Full { peer })?;
         if let Some(leaves) = leaves {
             self.0.node.disallow(leaves).await;

@@ -520,7 +520,6 @@ async fn the_configuration_says_who_is_in_the_swarm() {
         !soon(site.storage.reconfigure(&config)).await.unwrap(),
         "it is in force already"
     );
-    world.tick(0).await;
     until(async || !site.node.peers().contains(&third)).await;
     until(async || !site.node.peers().contains(&author.node.peer_id())).await;
     until(async || site.node.peers().contains(&second)).await;

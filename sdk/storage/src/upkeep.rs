@@ -87,9 +87,14 @@ impl StorageNode {
                 .for_each(|cid| tracing::info!(%cid, "the lease has ended")),
             Err(error) => tracing::error!(%error, "leases that ended cannot be unpinned"),
         }
+        self.end_admissions(now_ms).await;
+    }
+
+    /// Has those leave the swarm whose time has come, or for whom nobody vouches any more.
+    async fn end_admissions(&self, now_ms: u64) {
         let view = self.0.membership.view();
-        let revoked = |by: &_| view.msp.is_revoked(by);
-        let leave = self.0.admissions.lock().expire(now_ms, revoked);
+        let counts = |by: &_| view.msp.validate(by, now_ms).is_ok();
+        let leave = self.0.admissions.lock().expire(now_ms, counts);
         for peer in leave {
             tracing::info!(%peer, "leaves the swarm");
             self.0.node.disallow(peer).await;
@@ -201,6 +206,7 @@ impl StorageNode {
                 self.0.node.disallow(gone.peer_id).await;
             }
         }
+        self.end_admissions(self.0.sources.now_ms()).await;
         self.join_swarm().await;
         Ok(true)
     }

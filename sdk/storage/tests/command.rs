@@ -134,6 +134,12 @@ fn config(
     storage: pb::StorageEndpoint,
 ) -> pb::ChannelConfig {
     let organization = authority.organization().to_string();
+    let orderer = Subject {
+        common_name: "orderer0".to_owned(),
+        role: "orderer".to_owned(),
+        attributes: BTreeMap::new(),
+        validity: VALIDITY,
+    };
     pb::ChannelConfig {
         version: FORMAT_VERSION,
         channel: "care".to_owned(),
@@ -147,6 +153,7 @@ fn config(
         orderers: vec![pb::Orderer {
             id: 1,
             organization,
+            certificate: authority.issue(&orderer).unwrap().certificate.der().clone(),
             tls_fingerprint: Hash32::ZERO.to_bytes(),
             ..Default::default()
         }],
