@@ -257,6 +257,134 @@ pub(crate) enum Channel {
         #[arg(long)]
         to: Option<u64>,
     },
+    /// Print the configuration in force as JSON, which `update propose` takes back when edited.
+    Config {
+        /// Write it into this file instead; the file must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Change the configuration: propose, show, sign, merge, submit.
+    ///
+    /// A change travels as one file, without secrets, from administrator to administrator. Each
+    /// looks at it and signs it, offline if she likes; when the administrators' policy is
+    /// satisfied, any of them submits it. It is in force from the block after its own on,
+    /// everywhere: a revoked certificate counts no more, and its open streams end.
+    #[command(subcommand)]
+    Update(Update),
+}
+
+/// What every proposal takes.
+#[derive(Debug, Args)]
+pub(crate) struct Proposed {
+    /// Why, for those who are asked to sign.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: String,
+    /// The file to write; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Update {
+    /// Propose an edited configuration, as `channel config` printed it.
+    Propose {
+        /// The edited configuration, JSON.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        #[command(flatten)]
+        proposed: Proposed,
+    },
+    /// Propose to revoke certificates: of identities, of TLS, or both.
+    Revoke {
+        /// Their fingerprints (SHA-256 of the certificate).
+        #[arg(required = true)]
+        fingerprints: Vec<stela_consent::Hex<32>>,
+        /// Whose they are; without it, of the profile's organization.
+        #[arg(long)]
+        organization: Option<OrgId>,
+        #[command(flatten)]
+        proposed: Proposed,
+    },
+    /// Propose one more orderer. Start it when the change is in force; it joins with the genesis
+    /// block and the configuration in force (`stela admin join`).
+    AddOrderer {
+        /// Whose it is.
+        #[arg(long)]
+        organization: OrgId,
+        /// Where it answers, `host:port`.
+        #[arg(long)]
+        address: String,
+        /// The certificate under which it signs, PEM.
+        #[arg(long, value_name = "FILE")]
+        identity: PathBuf,
+        /// Its TLS certificate, PEM.
+        #[arg(long, value_name = "FILE")]
+        tls: PathBuf,
+        /// How many orderers must sign a block then; without it, a majority or as many as now.
+        #[arg(long)]
+        quorum: Option<u32>,
+        #[command(flatten)]
+        proposed: Proposed,
+    },
+    /// Propose to remove an orderer.
+    RemoveOrderer {
+        /// Its number; `channel config` shows it.
+        id: u64,
+        /// How many orderers must sign a block then; without it, as many as now if they are left.
+        #[arg(long)]
+        quorum: Option<u32>,
+        #[command(flatten)]
+        proposed: Proposed,
+    },
+    /// Propose a contract, or a new version of one. Install its package on the peers before.
+    SetContract {
+        /// Its name.
+        name: String,
+        /// Its version, for people.
+        #[arg(long)]
+        version: String,
+        /// The package; its hash goes into the configuration.
+        #[arg(long, value_name = "FILE")]
+        package: PathBuf,
+        /// The endorsement policy; without it, the one that the contract has.
+        #[arg(long)]
+        policy: Option<String>,
+        #[command(flatten)]
+        proposed: Proposed,
+    },
+    /// Propose another policy for changing the configuration.
+    SetPolicy {
+        /// Such as `OutOf(2, 'HospitalA.admin', 'HospitalB.admin', 'HospitalC.admin')`.
+        policy: String,
+        #[command(flatten)]
+        proposed: Proposed,
+    },
+    /// Show what a proposal changes, who has signed it, and what it still needs; works offline.
+    Show {
+        /// The proposal.
+        file: PathBuf,
+    },
+    /// Show a proposal and sign it; works offline.
+    Sign {
+        /// The proposal; the signature is added to it.
+        file: PathBuf,
+        /// Sign without asking.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Take signatures over from copies of a proposal; works offline.
+    Merge {
+        /// The proposal that gets them.
+        file: PathBuf,
+        /// The copies.
+        #[arg(required = true)]
+        copies: Vec<PathBuf>,
+    },
+    /// Submit a proposal and wait until it is committed.
+    Submit {
+        /// The proposal.
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

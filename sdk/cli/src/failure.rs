@@ -95,6 +95,8 @@ fn retryable(cause: &(dyn std::error::Error + 'static)) -> bool {
         LedgerError,
         TransactError,
         stela_client::AdminError,
+        stela_client::BlocksError,
+        stela_client::ChannelUpdateError,
         stela_client::QueryError,
         stela_client::RegisterError,
         CommitError

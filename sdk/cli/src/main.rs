@@ -5,6 +5,7 @@
 
 mod arguments;
 mod commands;
+mod configuration;
 mod failure;
 mod output;
 mod profile;

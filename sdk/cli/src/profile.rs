@@ -3,6 +3,7 @@
 //! | In the folder | What |
 //! |---|---|
 //! | `profile.toml` | the settings below; paths in it are relative to the folder |
+//! | (`genesis`) | the genesis block; with it, a configuration is taken from a peer only if it follows from this one |
 //! | `identity/` | `cert.pem` and `key.pem`, under which she signs |
 //! | `tls/` | the certificate and key that she shows in TLS |
 //! | `encryption.key` | the key pair for which record keys are wrapped; made by `stela register` |
@@ -15,9 +16,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde::Deserialize;
 use stela_client::{Endpoint, Gateway, GatewayOptions};
-use stela_identity::Credentials;
 use stela_identity::tls::{TlsIdentity, TlsRoots, TlsSettings};
-use stela_protocol::{ChannelId, ContractName, OrgId};
+use stela_identity::{Configuration, Credentials};
+use stela_protocol::block::Block;
+use stela_protocol::{ChannelId, ContractName, OrgId, config};
 use stela_records::keys::EncryptionKeyPair;
 
 #[derive(Debug, Deserialize)]
@@ -31,6 +33,8 @@ struct Settings {
     tls_roots: PathBuf,
     swarm_key: PathBuf,
     encryption_key: PathBuf,
+    #[serde(default)]
+    genesis: Option<PathBuf>,
     peers: Vec<Peer>,
 }
 
@@ -111,6 +115,20 @@ impl Profile {
         let credentials = Arc::clone(&self.credentials);
         let options = GatewayOptions::new(endpoints, self.tls.clone(), credentials);
         Ok(Gateway::connect(options)?)
+    }
+
+    /// The configuration in the genesis block, if the profile names one.
+    pub(crate) fn genesis(&self) -> anyhow::Result<Option<Configuration>> {
+        let Some(path) = &self.settings.genesis else {
+            return Ok(None);
+        };
+        let path = self.folder.join(path);
+        let read = || -> anyhow::Result<Configuration> {
+            let block = Block::decode(std::fs::read(&path)?.into())?;
+            Ok(Configuration::new(config::from_genesis(&block)?.0)?)
+        };
+        let genesis = read().with_context(|| format!("genesis block {}", path.display()))?;
+        Ok(Some(genesis))
     }
 
     pub(crate) fn swarm_key(&self) -> PathBuf {

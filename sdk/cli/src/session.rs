@@ -4,8 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::StreamExt;
 use stela_client::Network;
+use stela_identity::Configuration;
+use stela_identity::tls::TlsRoots;
 use stela_ipfs::{Node, NodeConfig, SwarmKey};
+use stela_protocol::{BlockNumber, config};
 use stela_records::care::{Session, SessionOptions};
 use stela_storage::{StorageEndpoint, Uploader};
 
@@ -20,16 +24,51 @@ pub(crate) fn network(profile: &Profile) -> anyhow::Result<Network> {
     Ok(profile.gateway()?.network(profile.channel.clone()))
 }
 
+/// The configuration in force. With a genesis block in the profile it is not only a peer's word:
+/// it has to follow from that block. Then it also says whom to trust in TLS from now on.
+pub(crate) async fn configuration(
+    profile: &Profile,
+    network: &Network,
+) -> anyhow::Result<Arc<Configuration>> {
+    let Some(genesis) = profile.genesis()? else {
+        let info = network.info().await?;
+        return Ok(Arc::new(Configuration::new(info.config_bytes)?));
+    };
+    let configuration = network.configuration(Arc::new(genesis)).await?;
+    let roots = TlsRoots::new().add_config(configuration.config())?;
+    profile.tls.replace_roots(&roots)?;
+    Ok(configuration)
+}
+
+/// The configuration in force before a block. Without a genesis block in the profile, what the
+/// peer shows as one is taken for it.
+pub(crate) async fn configuration_before(
+    profile: &Profile,
+    network: &Network,
+    number: BlockNumber,
+) -> anyhow::Result<Arc<Configuration>> {
+    let genesis = match profile.genesis()? {
+        Some(genesis) => genesis,
+        None => {
+            let mut first = network.blocks(BlockNumber(0), Some(BlockNumber(1)));
+            let block = first.next().await.context("the peer has no blocks")??.block;
+            Configuration::new(config::from_genesis(&block)?.0)?
+        }
+    };
+    Ok(network
+        .configuration_before(Arc::new(genesis), number)
+        .await?)
+}
+
 /// A session for records: starts the user's own IPFS node.
 pub(crate) async fn open(profile: &Profile) -> anyhow::Result<Session> {
     let network = network(profile)?;
-    let info = network
-        .info()
+    let configuration = configuration(profile, &network)
         .await
         .context("the gateway does not answer this user; `stela register` makes her known")?;
     let encryption = Arc::new(profile.encryption()?);
     let swarm_key = SwarmKey::read(&profile.swarm_key())?;
-    let mut storages = StorageEndpoint::all(&info.config);
+    let mut storages = StorageEndpoint::all(configuration.config());
     storages.sort_by_key(|storage| storage.organization != profile.organization);
     let uploader = Uploader::new(
         profile.channel.clone(),

@@ -12,6 +12,8 @@ use crate::output::{Output, short, table, time};
 use crate::profile::Profile;
 use crate::session;
 
+use super::update;
+
 pub(crate) async fn run(
     profile: &Profile,
     command: Channel,
@@ -20,6 +22,8 @@ pub(crate) async fn run(
     match command {
         Channel::Info => info(profile, output).await,
         Channel::Blocks { from, to } => blocks(profile, from, to, output).await,
+        Channel::Config { out } => update::config(profile, out.as_deref(), output).await,
+        Channel::Update(command) => update::run(profile, command, output).await,
     }
 }
 
@@ -109,7 +113,8 @@ async fn blocks(
     let network = session::network(profile)?;
     let info = network.info().await?;
     let end = BlockNumber(to.unwrap_or(info.height).min(info.height));
-    let quorum = Quorum::new(&info.config)?;
+    let quorum =
+        Quorum::new(session::configuration_before(profile, &network, BlockNumber(from)).await?);
     let stream = network
         .blocks(BlockNumber(from), Some(end))
         .signed_by(quorum);

@@ -7,6 +7,7 @@ mod consent;
 mod events;
 mod record;
 mod register;
+mod update;
 
 use std::path::Path;
 
