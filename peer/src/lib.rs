@@ -37,6 +37,7 @@ mod remotes;
 mod replays;
 mod requests;
 pub mod validation;
+mod versions;
 
 pub use channel::ChannelError;
 pub use clock::Clock;

@@ -38,4 +38,4 @@ pub use invocation::{Caller, ContractError, Execution, Invocation, LogLevel, Log
 pub use limits::RuntimeLimits;
 pub use package::{PackageError, componentize};
 pub use runtime::{InstallError, Runtime, RuntimeError};
-pub use view::{StateError, StateView};
+pub use view::{KeyVersion, StateError, StateView};

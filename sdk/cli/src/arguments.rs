@@ -147,6 +147,11 @@ pub(crate) enum Record {
         #[arg(long)]
         version: Option<u32>,
     },
+    /// Show when which version became the newest or the active one, and in which transaction.
+    History {
+        /// The record.
+        record: Id,
+    },
     /// Review a pending version as a records officer: open it, check it, and confirm it if it
     /// passes.
     Confirm {

@@ -61,6 +61,10 @@ async fn dispatch(
             let version = session.record(record, version).await?;
             output.answer(&version, show)
         }
+        Record::History { record } => {
+            let changes = session.record_history(record).await?;
+            output.answer(&changes, |changes| history(changes))
+        }
         Record::Confirm {
             record,
             version,
@@ -249,6 +253,28 @@ fn list(records: &[answer::RecordSummary]) -> String {
             "ORGANIZATION",
             "SUBMITTED",
         ],
+        &rows,
+    )
+}
+
+fn history(changes: &[answer::RecordChange]) -> String {
+    let rows: Vec<Vec<String>> = changes
+        .iter()
+        .map(|change| {
+            vec![
+                change.block.to_string(),
+                change.index.to_string(),
+                time(change.time),
+                change.latest.to_string(),
+                change
+                    .active
+                    .map_or("-".to_owned(), |active| active.to_string()),
+                change.transaction.to_string(),
+            ]
+        })
+        .collect();
+    table(
+        &["BLOCK", "INDEX", "TIME", "NEWEST", "ACTIVE", "TRANSACTION"],
         &rows,
     )
 }
