@@ -189,6 +189,7 @@ fn channel_status(channel: &Channel) -> pb::ChannelStatus {
         height: head.height,
         header_hash: head.header_hash.to_bytes(),
         state_hash: head.state_hash.to_bytes(),
+        halted: channel.halted().unwrap_or_default(),
         ..Default::default()
     }
 }

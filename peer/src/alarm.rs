@@ -32,6 +32,8 @@ pub(crate) struct Contradiction {
     pub(crate) height: u64,
     /// Who reported another hash.
     pub(crate) organization: OrgId,
+    /// The hash that was reported.
+    pub(crate) claimed: Hash32,
     /// Whether a quorum reports the same other hash: then this peer is wrong.
     pub(crate) outvoted: bool,
 }
@@ -101,6 +103,7 @@ impl Alarm {
         let agreeing = claims.values().filter(|other| *other == claimed).count();
         Some(Contradiction {
             height,
+            claimed: *claimed,
             organization,
             outvoted: agreeing >= self.quorum,
         })

@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use stela_identity::Identity;
 use stela_protocol::block::Block;
 use stela_protocol::config::ConfigError;
@@ -13,13 +12,15 @@ use stela_protocol::{
     BlockNumber, ChannelId, ErrorCode, Fingerprint, Hash32, Height, OrgId, RpcError, TransactionId,
 };
 use stela_store::{
-    BlockCommit, Head, Kv, LedgerRead, PeerLedger, StateSnapshot, StoreError, TransactionRecord,
+    BlockCommit, Halt, HaltCause, Head, Kv, LedgerRead, PeerLedger, StateSnapshot, StoreError,
+    TransactionRecord,
 };
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::alarm::{Alarm, Contradiction};
 use crate::answer;
-use crate::limits::{REPLAYS_MAX, STREAMS_MAX};
+use crate::limits::{REPLAYS_MAX, STATES_AT_START, STREAMS_MAX};
 use crate::membership::{Membership, MembershipError};
 use crate::notify::Waiters;
 use crate::replays::Replays;
@@ -69,7 +70,10 @@ pub(crate) struct Channel {
     head: watch::Sender<Head>,
     waiters: Waiters,
     alarm: Alarm,
-    outvoted: AtomicBool,
+    /// Why it is not served any more.
+    halted: RwLock<Option<Halt>>,
+    /// Cancelled when the node stops, or when the channel is halted.
+    pub(crate) stop: CancellationToken,
     pub(crate) replays: Replays,
     pub(crate) streams: Arc<Semaphore>,
     /// Told when a commit has left side items missing.
@@ -142,7 +146,14 @@ impl Channel {
             return Err(damaged("its newest block is not that of its head"));
         }
         let alarm = Alarm::new(membership.config().organizations.len());
-        alarm.found(head.height, head.state_hash);
+        for (height, state_hash) in ledger.recent_state_hashes(STATES_AT_START)? {
+            alarm.found(height, state_hash);
+        }
+        let (halted, stop) = (ledger.halted()?, CancellationToken::new());
+        if let Some(halt) = &halted {
+            tracing::error!(channel = %id, "the channel is not served: {}", words(halt));
+            stop.cancel();
+        }
         Ok(Self {
             id: id.clone(),
             organization: organization.clone(),
@@ -153,7 +164,8 @@ impl Channel {
             head: watch::Sender::new(head),
             waiters: Waiters::default(),
             alarm,
-            outvoted: AtomicBool::new(false),
+            halted: RwLock::new(halted),
+            stop,
             replays: Replays::new(REPLAYS_MAX),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             side_missing: Notify::new(),
@@ -230,14 +242,37 @@ impl Channel {
         Ok(identity)
     }
 
-    /// Refuses when this peer was outvoted about its own state.
+    /// Refuses when this peer was outvoted about its own state, or has found it damaged.
     pub(crate) fn check_sound(&self) -> Result<(), RpcError> {
-        if !self.outvoted.load(Ordering::Relaxed) {
-            return Ok(());
+        match &*self.halted.read() {
+            None => Ok(()),
+            Some(halt) => Err(RpcError::new(ErrorCode::Damaged, words(halt))),
         }
-        let why = "a majority of the organizations reports another state than this peer has: \
-                   restore its data from another peer's";
-        Err(RpcError::new(ErrorCode::Damaged, why))
+    }
+
+    /// Why requests are not answered any more.
+    pub(crate) fn why_stopped(&self) -> RpcError {
+        let stopping = || RpcError::new(ErrorCode::Unavailable, "this peer is stopping");
+        self.check_sound().err().unwrap_or_else(stopping)
+    }
+
+    /// Why the channel is not served, in words; nothing while it is.
+    pub(crate) fn halted(&self) -> Option<String> {
+        self.halted.read().as_ref().map(words)
+    }
+
+    /// Serves the channel no longer, now and after a restart, until its ledger was rebuilt.
+    pub(crate) fn halt(&self, halt: Halt) {
+        let mut halted = self.halted.write();
+        if halted.is_some() {
+            return;
+        }
+        tracing::error!(channel = %self.id, "the channel is served no longer: {}", words(&halt));
+        if let Err(error) = self.ledger.halt(&halt) {
+            tracing::error!(channel = %self.id, "that could not be noted on the disk: {error}");
+        }
+        *halted = Some(halt);
+        self.stop.cancel();
     }
 
     /// Validates and commits a block that was checked against the tip, and tells who waits. Blocks
@@ -282,6 +317,7 @@ impl Channel {
         let Contradiction {
             height,
             organization,
+            claimed,
             outvoted,
         } = contradiction;
         tracing::error!(
@@ -289,7 +325,11 @@ impl Channel {
             "the state hash of a peer of another organization differs from the one found here"
         );
         if *outvoted {
-            self.outvoted.store(true, Ordering::Relaxed);
+            self.halt(Halt {
+                cause: HaltCause::Outvoted { majority: *claimed },
+                height: *height,
+                what: format!("at height {height} their state hash is {claimed}"),
+            });
         }
     }
 }
@@ -302,6 +342,21 @@ impl fmt::Debug for Channel {
             self.id,
             self.ledger.head().height
         )
+    }
+}
+
+/// What happened and what to do.
+fn words(halt: &Halt) -> String {
+    let what = &halt.what;
+    match halt.cause {
+        HaltCause::Outvoted { .. } => format!(
+            "a majority of the organizations has another state than this peer ({what}): stop the \
+             peer, run `stela-peer rebuild`, and start it again"
+        ),
+        HaltCause::Damaged => format!(
+            "the ledger is damaged ({what}): stop the peer, run `stela-peer rebuild`, and start it \
+             again"
+        ),
     }
 }
 
@@ -447,13 +502,39 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_outvoted_about_its_state_stops_serving() {
-        let (_, channel) = join(&World::new());
+    fn a_peer_that_is_outvoted_about_its_state_stops_serving_and_a_restart_does_not_end_that() {
+        let world = World::new();
+        let (kv, channel) = join(&world);
         let channel = channel.unwrap();
         let other = [9; 32];
         channel.compare(&OrgId::new("B").unwrap(), 1, &other);
-        assert!(channel.check_sound().is_ok());
+        assert!(channel.check_sound().is_ok() && !channel.stop.is_cancelled());
         channel.compare(&OrgId::new("C").unwrap(), 1, &other);
         assert_eq!(channel.check_sound().unwrap_err().code, ErrorCode::Damaged);
+        assert!(channel.stop.is_cancelled());
+        let (kv, id) = (Arc::new(kv.crash()), channel.id().clone());
+        let again = Channel::open(kv, &id, &OrgId::new("A").unwrap());
+        let again = again.unwrap().unwrap();
+        assert_eq!(again.check_sound(), channel.check_sound());
+        assert!(again.stop.is_cancelled() && again.halted().is_some());
+    }
+
+    #[test]
+    fn states_from_before_a_restart_are_compared_too() {
+        let mut world = World::new();
+        let (kv, channel) = join(&world);
+        let channel = channel.unwrap();
+        for nonce in 1..4 {
+            let block = world.block(vec![world.call(nonce).seal()]);
+            world.commit(&block);
+            channel.commit(&block).unwrap();
+        }
+        let (kv, id) = (Arc::new(kv.crash()), channel.id().clone());
+        let again = Channel::open(kv, &id, &OrgId::new("A").unwrap());
+        let again = again.unwrap().unwrap();
+        for organization in ["B", "C"] {
+            again.compare(&OrgId::new(organization).unwrap(), 2, &[9; 32]);
+        }
+        assert!(again.check_sound().is_err());
     }
 }

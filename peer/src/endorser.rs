@@ -6,7 +6,6 @@ use bytes::Bytes;
 use prost::Message;
 use stela_host::{Caller, Execution, Invocation, Mode};
 use stela_identity::Identity;
-use stela_identity::tls::PeerTls;
 use stela_protocol::hash::{self, domain};
 use stela_protocol::limits::{ENVELOPE_BYTES_MAX, SIDE_ITEMS_MAX};
 use stela_protocol::pb::endorser_server::Endorser;
@@ -17,6 +16,7 @@ use tonic::{Request, Response, Status};
 
 use crate::answer;
 use crate::channel::Channel;
+use crate::comparison;
 use crate::limits::SIDE_ANSWER_BYTES_MAX;
 use crate::node::Node;
 use crate::requests::{self, Admitted};
@@ -44,12 +44,18 @@ impl Endorser for EndorserService {
         &self,
         request: Request<pb::GetSideRequest>,
     ) -> Result<Response<pb::SideResponse>, Status> {
-        let caller = request
-            .extensions()
-            .get::<PeerTls>()
-            .map(|tls| tls.organization.clone());
+        let caller = requests::organization(&request);
         self.0
             .answer(get_side(&self.0, caller, &request.into_inner()))
+    }
+
+    async fn state_hash(
+        &self,
+        request: Request<pb::StateHashRequest>,
+    ) -> Result<Response<pb::StateHashResponse>, Status> {
+        let caller = requests::organization(&request);
+        self.0
+            .answer(comparison::tell(&self.0, caller, &request.into_inner()))
     }
 }
 

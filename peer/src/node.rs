@@ -1,6 +1,7 @@
 //! What all services of a node share.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,12 +18,15 @@ use crate::answer;
 use crate::blocks;
 use crate::channel::Channel;
 use crate::clock::Clock;
+use crate::comparison;
 use crate::contracts::Contracts;
+use crate::offline::folders;
 use crate::orderers::Preferred;
 use crate::reconciliation;
 use crate::registration;
 use crate::remotes::Remotes;
 use crate::replays::Replays;
+use crate::scrub;
 
 /// A node: who it is, what it has joined and installed, and its tasks.
 pub(crate) struct Node {
@@ -31,6 +35,8 @@ pub(crate) struct Node {
     /// As errors name it.
     pub(crate) origin: String,
     pub(crate) data: PathBuf,
+    /// Keeps other processes away from the data.
+    pub(crate) _lock: File,
     pub(crate) credentials: Credentials,
     /// The own organization under each of its roots.
     pub(crate) msps: Vec<Msp>,
@@ -105,7 +111,7 @@ impl Node {
 
     /// Where the databases of all channels are.
     pub(crate) fn channels_folder(&self) -> PathBuf {
-        self.data.join("channels")
+        folders::channels(&self.data)
     }
 
     /// Accepts the TLS certificates of every organization of every channel.
@@ -122,15 +128,28 @@ impl Node {
         self.channels
             .write()
             .insert(channel.id().clone(), channel.clone());
+        let (node, stop) = (self.stop.clone(), channel.stop.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = node.cancelled() => stop.cancel(),
+                () = stop.cancelled() => {}
+            }
+        });
         let (node, followed) = (self.clone(), channel.clone());
         self.tasks.spawn(async move {
-            if let Err(why) = blocks::run(followed, &node.remotes, &node.stop).await {
+            let stop = followed.stop.clone();
+            if let Err(why) = blocks::run(followed, &node.remotes, &stop).await {
                 node.fail(why);
             }
         });
         let (node, registered) = (self.clone(), channel.clone());
         self.tasks
             .spawn(async move { registration::run(&node, &registered).await });
+        let (node, compared) = (self.clone(), channel.clone());
+        self.tasks
+            .spawn(async move { comparison::run(&node, &compared).await });
+        let scrubbed = channel.clone();
+        self.tasks.spawn(async move { scrub::run(&scrubbed).await });
         let node = self.clone();
         self.tasks
             .spawn(async move { reconciliation::run(&node, &channel).await });

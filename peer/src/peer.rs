@@ -28,6 +28,7 @@ use crate::endorser::EndorserService;
 use crate::gateway::GatewayService;
 use crate::limits::{REPLAYS_MAX, STOP_TIMEOUT};
 use crate::node::Node;
+use crate::offline::folders;
 use crate::remotes::Remotes;
 use crate::replays::Replays;
 
@@ -275,15 +276,19 @@ async fn node(config: &Config, surroundings: Surroundings) -> Result<Node, PeerE
     }
     let tls = TlsSettings::new(identity, &own_tls_roots).map_err(failed)?;
     let data = &config.data;
-    fs::create_dir_all(data).map_err(|source| PeerError::Data {
+    let unusable = |source| PeerError::Data {
         folder: data.clone(),
         source,
-    })?;
+    };
+    fs::create_dir_all(data).map_err(unusable)?;
+    let lock = folders::lock(data).map_err(unusable)?;
+    folders::recover(data).map_err(unusable)?;
     Ok(Node {
         organization: config.organization.clone(),
         name: config.name.clone(),
         origin: format!("{}/{}", config.organization, config.name),
         data: data.clone(),
+        _lock: lock,
         credentials,
         msps: msps(config)?,
         clock: surroundings.clock,

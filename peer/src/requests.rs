@@ -44,6 +44,7 @@ signed_requests! {
     SideRequest "Side" false,
     ChannelInfoRequest "ChannelInfo" false,
     BlocksRequest "Blocks" true,
+    KeyHistoryRequest "KeyHistory" false,
 }
 
 /// Who asks, and where.

@@ -197,6 +197,7 @@ fn channel_status(ordered: &Ordered) -> pb::ChannelStatus {
         leader: view.leader,
         term: view.term,
         orderer: ordered.orderer,
+        halted: String::new(),
     }
 }
 

@@ -125,10 +125,10 @@ fn follow<T: Send + 'static>(
 impl<T: Send + 'static> Stream<T> {
     async fn run(mut self, select: Select<T>) {
         let sender = self.sender.clone();
-        let stop = self.node.stop.clone();
+        let stop = self.channel.stop.clone();
         let error = tokio::select! {
             () = sender.closed() => return,
-            () = stop.cancelled() => RpcError::new(ErrorCode::Unavailable, "this peer is stopping"),
+            () = stop.cancelled() => self.channel.why_stopped(),
             result = self.send_all(select) => match result {
                 Ok(()) => return,
                 Err(error) => error,

@@ -83,6 +83,13 @@ impl Gateway for GatewayService {
     ) -> Result<Response<Self::BlocksStream>, Status> {
         self.0.answer(events::blocks(&self.0, request))
     }
+
+    async fn key_history(
+        &self,
+        request: Request<pb::SignedBytes>,
+    ) -> Result<Response<pb::KeyHistoryResponse>, Status> {
+        self.0.answer(status::key_history(&self.0, request))
+    }
 }
 
 async fn evaluate(

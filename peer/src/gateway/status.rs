@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use stela_protocol::{ErrorCode, RpcError, TransactionId, pb};
-use stela_store::{LedgerRead, TransactionRecord};
+use stela_protocol::limits::KEY_HISTORY_MAX;
+use stela_protocol::{ContractName, ErrorCode, RpcError, TransactionId, key, pb};
+use stela_store::{HistoryEntry, LedgerRead, TransactionRecord};
 use tonic::Request;
 
 use crate::answer;
@@ -36,9 +37,7 @@ pub(super) async fn commit_status(
     let wait = Duration::from_millis(wait_ms.into());
     let committed = tokio::select! {
         committed = tokio::time::timeout(wait, waiter.committed()) => committed,
-        () = node.stop.cancelled() => {
-            return Err(RpcError::new(ErrorCode::Unavailable, "this peer is stopping"));
-        }
+        () = channel.stop.cancelled() => return Err(channel.why_stopped()),
     };
     match committed {
         Ok(Some(record)) => Ok(response(record)),
@@ -75,5 +74,36 @@ pub(super) fn channel_info(
         header_hash: head.header_hash.to_bytes(),
         state_hash: head.state_hash.to_bytes(),
         config: asked.channel.membership().bytes().clone(),
+    })
+}
+
+/// Which transactions changed a key. Whoever may read the blocks may ask.
+pub(super) fn key_history(
+    node: &Node,
+    request: Request<pb::SignedBytes>,
+) -> Result<pb::KeyHistoryResponse, RpcError> {
+    let (request, asked) = requests::authenticate::<pb::KeyHistoryRequest>(node, request)?;
+    asked.channel.check_sound()?;
+    let contract = ContractName::new(&request.contract).map_err(answer::bad_id)?;
+    key::check(&request.key)
+        .map_err(|error| RpcError::new(ErrorCode::Malformed, error.to_string()))?;
+    let limit = request.limit as usize;
+    if !(1..=KEY_HISTORY_MAX).contains(&limit) {
+        let why = format!("1 to {KEY_HISTORY_MAX} changes of a key are told at once");
+        return Err(RpcError::new(ErrorCode::OutOfRange, why));
+    }
+    let before = request.before.map(Into::into);
+    let found = asked
+        .channel
+        .ledger()
+        .history(&contract, &request.key, before, limit)
+        .map_err(answer::store)?;
+    let change = |entry: HistoryEntry| pb::KeyChange {
+        height: Some(entry.height.into()),
+        transaction_id: entry.transaction.to_bytes(),
+        deleted: entry.deleted,
+    };
+    Ok(pb::KeyHistoryResponse {
+        changes: found.into_iter().map(change).collect(),
     })
 }

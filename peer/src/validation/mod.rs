@@ -28,6 +28,7 @@
 
 mod header;
 mod mvcc;
+mod recount;
 mod signatures;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -45,6 +46,7 @@ use stela_store::{BlockCommit, LedgerRead, SidePromise, StateSnapshot, StateWrit
 
 pub use self::header::{BlockRefused, Tip, check_block};
 use self::mvcc::Overlay;
+pub(crate) use self::recount::state_hash;
 use crate::membership::Membership;
 
 /// By what a block is judged.

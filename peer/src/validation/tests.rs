@@ -200,6 +200,15 @@ impl World {
         found.map(|found| found.height)
     }
 
+    /// The block with the signatures of all orderers.
+    pub(crate) fn signed(&self, mut block: Block) -> Block {
+        block.signatures = (1..)
+            .zip(0..self.orderers.len())
+            .map(|(number, orderer)| self.signature(&block, orderer, number))
+            .collect();
+        block
+    }
+
     fn signature(&self, block: &Block, orderer: usize, as_number: u64) -> pb::HeaderSignature {
         let signature = self.orderers[orderer].sign(domain::HEADER, block.hash.as_bytes());
         pb::HeaderSignature {
@@ -295,7 +304,7 @@ impl Call<'_> {
         self
     }
 
-    fn write(mut self, key: &str, value: Option<&str>) -> Self {
+    pub(crate) fn write(mut self, key: &str, value: Option<&str>) -> Self {
         let change = match value {
             Some(value) => pb::write::Change::Value(Bytes::copy_from_slice(value.as_bytes())),
             None => pb::write::Change::Delete(true),
@@ -852,6 +861,61 @@ fn a_range_with_other_keys_or_versions_is_a_phantom() {
             "PHANTOM_READ_CONFLICT"
         ]
     );
+}
+
+/// A page with a limit of two ends right behind its second key: that is what is checked, up to the
+/// boundary and no further, deletions and what the same block did before included.
+#[test]
+fn a_page_is_checked_up_to_its_last_key_and_no_further() {
+    type Changes = &'static [(&'static str, Option<&'static str>)];
+    let check = |changes: Changes, page: &'static str| {
+        for in_the_same_block in [false, true] {
+            let mut world = World::new();
+            let first = ["a", "b", "c", "d"];
+            let first = first
+                .iter()
+                .fold(world.call(1), |call, key| call.write(key, Some("1")));
+            let envelope = first.seal();
+            world.judge_one(envelope);
+            let change = |call, (key, value): &(&str, Option<&str>)| Call::write(call, key, *value);
+            let changed = changes.iter().fold(world.call(2), change).seal();
+            let seen = [("a", at(1, 0)), ("b", at(1, 0))];
+            let pages = [
+                world.call(3).range("a", "b\0", &seen).seal(),
+                // The page behind it, as its bookmark says, and one that is empty.
+                world
+                    .call(4)
+                    .range("b\0", "d\0", &[("c", at(1, 0)), ("d", at(1, 0))])
+                    .seal(),
+                world.call(5).range("d\0", "e", &[]).seal(),
+            ];
+            let verdicts = if in_the_same_block {
+                let envelopes = [vec![changed], pages.to_vec()].concat();
+                world.judge(envelopes)[1..].to_vec()
+            } else {
+                world.judge_one(changed);
+                world.judge(pages.to_vec())
+            };
+            let expected = ["first", "second", "empty"].map(|name| match name == page {
+                true => "PHANTOM_READ_CONFLICT",
+                false => "VALID",
+            });
+            assert_eq!(verdicts, expected, "{changes:?}");
+        }
+    };
+    check(&[("a", None)], "first");
+    check(&[("b", None)], "first");
+    check(&[("b", Some("2"))], "first");
+    check(&[("a!", Some("new"))], "first");
+    check(&[("b\0", Some("new"))], "second");
+    check(&[("b!", Some("new"))], "second");
+    check(&[("c", None)], "second");
+    check(&[("d", None)], "second");
+    check(&[("d\0", Some("new"))], "empty");
+    check(&[("d!", Some("new"))], "empty");
+    check(&[("d!", None)], "none of them");
+    check(&[("e", Some("new"))], "none of them");
+    check(&[("9", Some("new"))], "none of them");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 pub mod contract;
 pub mod faulty;
 pub mod orderer;
+pub mod process;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -60,6 +60,10 @@ impl Chain {
     }
 
     pub fn append(&self, envelope: Bytes) {
+        self.append_block(vec![envelope]);
+    }
+
+    pub fn append_block(&self, envelopes: Vec<Bytes>) {
         let mut blocks = self.inner.lock();
         let last = blocks.last().unwrap();
         let time_ms = Clock::system().now_ms().max(last.header.time_ms);
@@ -69,7 +73,7 @@ impl Chain {
             last.hash,
             BlockNumber(0),
             time_ms,
-            vec![envelope],
+            envelopes,
         );
         blocks.push(block);
         self.height.send_replace(blocks.len());

@@ -92,6 +92,8 @@ pub struct ChannelStatus {
     pub term: u64,
     /// The node's own number; orderers only.
     pub orderer: Option<u64>,
+    /// Why the channel is not served, as the node says; peers only, and only when it is not.
+    pub halted: Option<String>,
 }
 
 impl Admin {
@@ -255,5 +257,6 @@ fn channel_status(status: &pb::ChannelStatus) -> Result<ChannelStatus, IdError> 
         leader: some(status.leader),
         term: status.term,
         orderer: some(status.orderer),
+        halted: (!status.halted.is_empty()).then(|| status.halted.clone()),
     })
 }

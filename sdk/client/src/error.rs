@@ -304,6 +304,12 @@ pub enum QueryError {
         /// What was answered about.
         actual: ChannelId,
     },
+    /// The history in the answer is not one that was asked for.
+    #[error("the peer's history of a key on channel {channel} is too long or not in order")]
+    History {
+        /// The channel.
+        channel: ChannelId,
+    },
 }
 
 impl QueryError {

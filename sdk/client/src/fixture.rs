@@ -205,6 +205,8 @@ pub(crate) struct State {
     pub(crate) refuse_status: VecDeque<RpcError>,
     /// What it has beside the ledger.
     pub(crate) side: Vec<pb::FoundSideItem>,
+    /// The history of every key.
+    pub(crate) changes: Vec<pb::KeyChange>,
     /// The events of the contract.
     pub(crate) events: Vec<pb::EventsResponse>,
     /// After how many events each next stream breaks, and with what.
@@ -540,6 +542,18 @@ impl GatewayService for Service {
         }))
     }
 
+    async fn key_history(
+        &self,
+        request: Request<pb::SignedBytes>,
+    ) -> Result<Response<pb::KeyHistoryResponse>, Status> {
+        let signed = request.into_inner();
+        let request: pb::KeyHistoryRequest = body(&signed)?;
+        self.authenticate(&signed, request.header.as_ref(), "KeyHistory")?;
+        Ok(Response::new(pb::KeyHistoryResponse {
+            changes: self.state.lock().changes.clone(),
+        }))
+    }
+
     type BlocksStream = BoxStream<'static, Result<pb::BlocksResponse, Status>>;
 
     async fn blocks(
@@ -606,6 +620,7 @@ impl AdminService for Service {
             leader: 2,
             term: 4,
             orderer: 1,
+            halted: "it is damaged".to_owned(),
             ..Default::default()
         };
         Ok(Response::new(pb::StatusResponse {

@@ -41,6 +41,7 @@ mod endpoints;
 mod error;
 mod events;
 mod gateway;
+mod history;
 pub mod limits;
 mod network;
 mod options;
@@ -63,6 +64,7 @@ pub use error::{
 };
 pub use events::{Event, EventStream, Start};
 pub use gateway::Gateway;
+pub use history::KeyChange;
 pub use network::{ChannelInfo, Network};
 pub use options::{Endpoint, GatewayOptions, Timeouts};
 pub use proposal::{Evaluation, Proposal, ProposalBuilder};

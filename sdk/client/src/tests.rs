@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 use stela_identity::Certificate;
 use stela_protocol::hash;
 use stela_protocol::{
-    BlockNumber, ErrorCode, Hash32, OrgId, TransactionId, ValidationCode, limits, pb,
+    BlockNumber, ErrorCode, Hash32, Height, OrgId, TransactionId, ValidationCode, limits, pb,
 };
 
 use crate::fixture::{
@@ -443,6 +443,50 @@ async fn the_state_of_a_channel() {
     assert_eq!(info.config.orderers.len(), 3);
 }
 
+#[tokio::test]
+async fn a_history_is_in_order_and_no_longer_than_asked() {
+    let world = world();
+    let peer = world.peer().await;
+    let network = world.network(&[&peer.address]);
+    let (contract, key) = (contract_name(), Bytes::from_static(b"k"));
+    let change = |block, id: &'static [u8]| pb::KeyChange {
+        height: Some(pb::Height {
+            block,
+            transaction: 1,
+        }),
+        transaction_id: Bytes::from_static(id),
+        deleted: block == 5,
+    };
+    let ask = |changes: Vec<pb::KeyChange>, before: Option<u64>, limit| {
+        peer.state.lock().changes = changes;
+        let before = before.map(|block| Height {
+            block,
+            transaction: 1,
+        });
+        soon(network.key_history(&contract, &key, before, limit))
+    };
+    let told = ask(vec![change(5, &[1; 32]), change(3, &[2; 32])], Some(6), 2);
+    let told = told.await.unwrap();
+    let shown: Vec<_> = told.iter().map(|c| (c.height.block, c.deleted)).collect();
+    assert_eq!(shown, [(5, true), (3, false)]);
+    let lies = [
+        (vec![change(3, &[1; 32]), change(5, &[2; 32])], None, 2),
+        (vec![change(3, &[1; 32]), change(3, &[2; 32])], None, 2),
+        (vec![change(6, &[1; 32])], Some(6), 2),
+        (vec![change(5, &[1; 32]), change(3, &[2; 32])], None, 1),
+        (vec![pb::KeyChange::default()], None, 1),
+        (vec![change(5, &[1; 31])], None, 1),
+    ];
+    for (changes, before, limit) in lies {
+        let told = ask(changes, before, limit).await;
+        let refused = matches!(
+            told,
+            Err(QueryError::History { .. } | QueryError::Format { .. })
+        );
+        assert!(refused, "{told:?}");
+    }
+}
+
 fn found(salt: &[u8], payload: &'static [u8], commitment: Hash32) -> pb::FoundSideItem {
     let item = pb::SideItem {
         salt: Bytes::copy_from_slice(salt),
@@ -760,6 +804,7 @@ async fn an_administrator_joins_installs_and_looks() {
         (3, Some(2), Some(1))
     );
     assert_eq!(channel.state_hash, None);
+    assert_eq!(channel.halted.as_deref(), Some("it is damaged"));
 }
 
 #[tokio::test]

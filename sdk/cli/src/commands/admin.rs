@@ -74,6 +74,8 @@ struct ChannelLine {
     state_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     leader: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    halted: Option<String>,
 }
 
 async fn status(admin: &Admin, output: &Output) -> anyhow::Result<()> {
@@ -84,6 +86,7 @@ async fn status(admin: &Admin, output: &Output) -> anyhow::Result<()> {
         header_hash: channel.header_hash.to_string(),
         state_hash: channel.state_hash.map(|hash| hash.to_string()),
         leader: channel.leader,
+        halted: channel.halted.clone(),
     });
     let status = Status {
         organization: status.organization.to_string(),
@@ -101,6 +104,9 @@ async fn status(admin: &Admin, output: &Output) -> anyhow::Result<()> {
                 channel.height,
                 leader.unwrap_or_default()
             ));
+            if let Some(why) = &channel.halted {
+                text.push_str(&format!("  not served: {why}\n"));
+            }
         }
         for package in &status.packages {
             text.push_str(&format!("package {package}\n"));
