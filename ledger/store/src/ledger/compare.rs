@@ -11,8 +11,10 @@ use crate::kv::{Family, KvRead, Scan, scan_by};
 use crate::layout;
 use crate::limits::COMPARE_PAGE_ENTRIES;
 
-/// What follows from the blocks alone. Side items do not, nor do the peer's own notes.
+/// What follows from the blocks alone, with the blocks themselves: of their signatures only those
+/// are kept that count. Side items do not follow from them, nor do the peer's own notes.
 const DERIVED: &[Family] = &[
+    layout::BLOCKS,
     layout::CODES,
     layout::STATE,
     layout::HISTORY,
@@ -61,8 +63,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The first `limit` differences between what should be and what is in everything that follows from
-/// blocks, the head and the configuration included.
+/// The first `limit` differences between what should be and what is in blocks and everything that
+/// follows from them, the head and the configuration included.
 ///
 /// # Errors
 /// [`StoreError`] when one of them cannot be read.
@@ -152,7 +154,9 @@ fn place(family: Family, key: &Bytes, value: &Bytes) -> Option<Height> {
             let from = layout::decode_certificate(value.clone()).ok()?.from;
             Some(of_block(from.0.checked_sub(1)?))
         }
-        layout::CODES => Some(of_block(u64::from_be_bytes(key.as_ref().try_into().ok()?))),
+        layout::BLOCKS | layout::CODES => {
+            Some(of_block(u64::from_be_bytes(key.as_ref().try_into().ok()?)))
+        }
         _ => None,
     }
 }

@@ -54,6 +54,7 @@ fn what_differs_from_the_blocks_is_found_in_every_family() {
     let differences = |found: &MemoryKv| compare(right.as_ref(), found, 9).unwrap();
     assert!(differences(&right.crash()).is_empty());
     for family in [
+        layout::BLOCKS,
         layout::CODES,
         layout::STATE,
         layout::HISTORY,
