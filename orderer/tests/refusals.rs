@@ -302,6 +302,7 @@ async fn those_who_are_no_administrators() {
     let payload = pb::JoinRequest {
         header,
         genesis: genesis.clone(),
+        config: Bytes::new(),
     }
     .encode_to_vec();
     assert_eq!(

@@ -489,6 +489,7 @@ impl Client {
         let request = pb::JoinRequest {
             header,
             genesis: genesis.clone(),
+            ..Default::default()
         };
         answer(self.admin().join(self.sign_admin(&request)).await).map(drop)
     }
