@@ -335,6 +335,10 @@ pub(crate) enum Admin {
         node: NodeAddress,
         /// The genesis block, as the consortium gave it.
         genesis: PathBuf,
+        /// Send the configuration in force along, as the profile's peer says it: for an orderer that
+        /// was added after the genesis block.
+        #[arg(long)]
+        current: bool,
     },
     /// Install a contract package on a peer.
     Install {

@@ -10,6 +10,7 @@ use stela_client::{Admin, AdminOptions, Endpoint};
 use crate::arguments::{Admin as Command, NodeAddress};
 use crate::output::Output;
 use crate::profile::Profile;
+use crate::session;
 
 pub(crate) async fn run(
     profile: &Profile,
@@ -17,8 +18,17 @@ pub(crate) async fn run(
     output: &Output,
 ) -> anyhow::Result<()> {
     match command {
-        Command::Join { node, genesis } => {
-            connect(profile, node)?.join(read(&genesis)?).await?;
+        Command::Join {
+            node,
+            genesis,
+            current,
+        } => {
+            let genesis = read(&genesis)?;
+            let config = match current {
+                true => session::network(profile)?.info().await?.config_bytes,
+                false => bytes::Bytes::new(),
+            };
+            connect(profile, node)?.join_with(genesis, config).await?;
             output.answer(&"joined", |text| (*text).to_owned())
         }
         Command::Install { node, package } => {
