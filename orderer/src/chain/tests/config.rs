@@ -183,6 +183,49 @@ fn an_orderer_that_is_removed_says_so_when_the_block_can_be_delivered() {
 }
 
 #[test]
+fn a_signature_that_came_early_counts_by_the_configuration_before_its_block() {
+    let mut bench = Bench::new(3);
+    bench.consortium.removed.insert(3);
+    let remove = bench.block_with(&bench.change());
+    let next = Block::new(
+        remove.header.channel.clone(),
+        BlockNumber(2),
+        remove.hash,
+        BlockNumber(1),
+        NOW,
+        vec![bench.envelope().bytes],
+    );
+    let signature = bench.others[&3].sign(hash::domain::HEADER, next.hash.as_bytes());
+    let signatures = vec![pb::BlockSignature {
+        number: 2,
+        header_hash: next.hash.to_bytes(),
+        signature: Some(pb::HeaderSignature {
+            orderer: 3,
+            signature: Bytes::copy_from_slice(&signature),
+        }),
+    }];
+    bench.input(Input::Signatures {
+        from: 3,
+        signatures,
+    });
+    let first = Entry {
+        entry_type: EntryType::EntryConfChangeV2,
+        ..entry(2, 3, conf_change(Change::Remove(3), &remove))
+    };
+    let second = entry(3, 3, next.to_pb().encode_to_vec());
+    let entries = vec![entry(1, 3, Vec::new()), first, second];
+    bench.receive(1, append(3, (0, 0), 3, entries));
+    assert_eq!(bench.chain.view().head, BlockNumber(2));
+    let signers: Vec<u64> = bench
+        .stored(2)
+        .signatures
+        .iter()
+        .map(|s| s.orderer)
+        .collect();
+    assert_eq!(signers, [OWN], "orderer 3 signs nothing any more");
+}
+
+#[test]
 fn entries_that_say_two_things_are_refused_by_all_alike() {
     let mut bench = Bench::new(1);
     let limit = bench.block_with(&bench.with_limit(50_000));
