@@ -70,7 +70,7 @@ async fn a_full_disk_stops_the_orderer_and_loses_nothing_that_was_acknowledged()
 
     // The others go on; and it does, when its disk has room.
     let elsewhere = network.blocks_with(2, &envelopes).await;
-    network.launch(LIMITED);
+    network.relaunch(LIMITED).await;
     let blocks = network.blocks_with(LIMITED, &envelopes).await;
     for block in acknowledged.iter().chain(&blocks) {
         let number = block.header.number.0 as usize;

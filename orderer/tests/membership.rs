@@ -210,7 +210,7 @@ async fn an_orderer_comes_and_another_goes_while_they_order() {
     let leader = network.leader(0).await;
     network.processes[leader].take().unwrap().kill();
     load.more(20).await;
-    network.launch(leader);
+    network.relaunch(leader).await;
     wait_until_caught_up(&network, leader, fourth).await;
 
     // The second one goes, whether it leads or not, and hears of it.
@@ -230,7 +230,7 @@ async fn an_orderer_comes_and_another_goes_while_they_order() {
     assert_ne!(leader, 1);
     network.processes[leader].take().unwrap().kill();
     load.more(20).await;
-    network.launch(leader);
+    network.relaunch(leader).await;
     let acknowledged = load.end().await;
 
     let members = [0, 2, fourth];
@@ -266,7 +266,7 @@ async fn an_orderer_that_was_away_when_it_was_removed_hears_of_it() {
     let first = network.first_configuration();
     network.consortium.removed.insert(3);
     network.reconfigure(0, &first).await;
-    network.launch(2);
+    network.relaunch(2).await;
     wait_for("the orderer to hear that it was removed", async || {
         let log = network.log(2);
         log.contains("this orderer was removed").then_some(())

@@ -10,9 +10,10 @@ mod network;
 
 use bytes::Bytes;
 use consortium::{CHANNEL, Organization, WINDOW_MS, encoded, registration, sign, transaction};
-use network::{Network, code, join_request, request_header, signed, wait_for};
+use network::{Network, code, join_request, refused, request_header, signed};
 use stela_identity::tls::{Expected, TlsSettings, connect};
 use stela_orderer::driver::now_ms;
+use stela_protocol::limits::MESSAGE_BYTES_MAX;
 use stela_protocol::pb::admin_client::AdminClient;
 use stela_protocol::pb::broadcast_client::BroadcastClient;
 use stela_protocol::pb::consensus_client::ConsensusClient;
@@ -264,6 +265,36 @@ async fn an_orderer_that_sends_nonsense() {
 }
 
 #[tokio::test]
+async fn what_the_transport_refuses_is_a_typed_error_too() {
+    let mut network = joined().await;
+    for path in [
+        "/stela.v1.Broadcast/Broadcast",
+        "/stela.v1.Deliver/Deliver",
+        "/stela.v1.Consensus/Step",
+        "/stela.v1.Admin/Join",
+        "/stela.v1.Admin/Status",
+    ] {
+        // A number, where every procedure expects bytes, text or a message.
+        let number = pb::Height {
+            block: 5,
+            transaction: 5,
+        };
+        let code = refused(network.connect(0), path, number).await;
+        assert_eq!(code, ErrorCode::Malformed, "{path}");
+    }
+    let large = pb::BroadcastRequest {
+        channel: CHANNEL.to_owned(),
+        envelope: vec![0; MESSAGE_BYTES_MAX].into(),
+    };
+    let code = refused(network.connect(0), "/stela.v1.Broadcast/Broadcast", large).await;
+    assert_eq!(code, ErrorCode::TooLarge);
+    let nothing = pb::DeliverRequest::default();
+    let code = refused(network.connect(0), "/stela.v1.Deliver/Delivers", nothing).await;
+    assert_eq!(code, ErrorCode::Malformed);
+    check_still_up(&mut network).await;
+}
+
+#[tokio::test]
 async fn those_who_are_no_administrators() {
     let mut network = Network::start(1).await;
     let genesis = encoded(&network.genesis);
@@ -433,10 +464,6 @@ async fn a_start_that_cannot_succeed_says_why() {
     check(&mut network, 6, "cannot listen").await;
 
     std::fs::write(&file, good).unwrap();
-    network.launch(0);
-    wait_for("the orderer to be back", async || {
-        network.status(0).await.ok()
-    })
-    .await;
+    network.relaunch(0).await;
     check_still_up(&mut network).await;
 }

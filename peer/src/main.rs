@@ -87,6 +87,8 @@ fn start_logging(filter: &str) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // A line that cannot be written (the disk is full, nobody reads) is lost, and only that.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 mod support;
 
+use rustix::process::{Pid, Signal, kill_process};
 use support::{Home, Organization};
 
 fn config(home: &Home, change: impl Fn(String) -> String) -> std::path::PathBuf {
@@ -26,6 +27,8 @@ fn program(config: &Path) -> Command {
         .arg("--config")
         .arg(config)
         .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
         .stderr(Stdio::piped());
     command
 }
@@ -33,6 +36,16 @@ fn program(config: &Path) -> Command {
 fn ended(config: &Path) -> (Option<i32>, String) {
     let Output { status, stderr, .. } = program(config).output().expect("the program is built");
     (status.code(), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+/// Ends with the test that started it, however that ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Waits until the program says these words.
@@ -50,20 +63,26 @@ fn until_it_says(child: &mut Child, words: &str) -> BufReader<std::process::Chil
 #[test]
 fn it_stops_cleanly_when_it_is_told_to() {
     let home = Home::new(&Organization::new("A"), "peer0");
-    for signal in ["-TERM", "-INT"] {
-        let mut child = program(&config(&home, |text| text))
-            .spawn()
-            .expect("it starts");
-        let mut rest = until_it_says(&mut child, "the peer is ready");
-        let sent = Command::new("kill")
-            .arg(signal)
-            .arg(child.id().to_string())
-            .status();
-        assert!(sent.expect("kill is there").success());
+    for signal in [Signal::TERM, Signal::INT] {
+        let child = program(&config(&home, |text| text)).spawn();
+        let mut running = Running(child.expect("it starts"));
+        let mut rest = until_it_says(&mut running.0, "the peer is ready");
+        kill_process(Pid::from_child(&running.0), signal).expect("it runs");
         let mut words = String::new();
         rest.read_to_string(&mut words).expect("a pipe can be read");
-        assert_eq!(child.wait().expect("it ends").code(), Some(0), "{words}");
+        let status = running.0.wait().expect("it ends");
+        assert_eq!(status.code(), Some(0), "{words}");
     }
+}
+
+#[test]
+fn it_runs_on_and_stops_when_its_log_cannot_be_written() {
+    let home = Home::new(&Organization::new("A"), "peer0");
+    let child = program(&config(&home, |text| text)).spawn();
+    let mut running = Running(child.expect("it starts"));
+    drop(until_it_says(&mut running.0, "the peer is ready"));
+    kill_process(Pid::from_child(&running.0), Signal::TERM).expect("it runs");
+    assert_eq!(running.0.wait().expect("it ends").code(), Some(0));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use stela_protocol::hash::domain;
+use stela_protocol::limits::MESSAGE_BYTES_MAX;
 use stela_protocol::{ErrorCode, Hash32, TransactionId, ValidationCode, hash, pb};
 use support::faulty::Fault;
 use support::*;
@@ -217,7 +218,7 @@ async fn what_is_no_first_block_or_no_package_is_refused() {
         code(admin.install(too_large.into()).await),
         ErrorCode::TooLarge
     );
-    let beyond_any_message = vec![0; stela_protocol::limits::MESSAGE_BYTES_MAX + 1];
+    let beyond_any_message = vec![0; MESSAGE_BYTES_MAX + 1];
     assert_eq!(
         code(admin.install(beyond_any_message.into()).await),
         ErrorCode::TooLarge
@@ -779,7 +780,7 @@ async fn bad_proposals_are_refused_with_a_typed_error() {
     for (expect, change) in cases {
         assert_eq!(send(altered(change)).await, expect);
     }
-    let huge = vec![0; stela_protocol::limits::MESSAGE_BYTES_MAX + 1];
+    let huge = vec![0; MESSAGE_BYTES_MAX + 1];
     let huge = pb::SignedBytes {
         payload: huge.into(),
         signature: Bytes::new(),
@@ -795,6 +796,49 @@ async fn bad_proposals_are_refused_with_a_typed_error() {
             .await,
     );
     assert_eq!(code(missing), ErrorCode::Malformed);
+    assert!(client.evaluate("get").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_transport_refuses_is_a_typed_error_too() {
+    const PROCEDURES: [&str; 14] = [
+        "/stela.v1.Gateway/Evaluate",
+        "/stela.v1.Gateway/Endorse",
+        "/stela.v1.Gateway/Submit",
+        "/stela.v1.Gateway/CommitStatus",
+        "/stela.v1.Gateway/Events",
+        "/stela.v1.Gateway/Side",
+        "/stela.v1.Gateway/ChannelInfo",
+        "/stela.v1.Gateway/Blocks",
+        "/stela.v1.Endorser/Endorse",
+        "/stela.v1.Endorser/PutSide",
+        "/stela.v1.Endorser/GetSide",
+        "/stela.v1.Admin/Join",
+        "/stela.v1.Admin/Install",
+        "/stela.v1.Admin/Status",
+    ];
+    let network = Network::start(Wish::one()).await;
+    let client = network.member("A", "client").await;
+    let large = pb::SignedBytes {
+        payload: vec![0; MESSAGE_BYTES_MAX + 1].into(),
+        signature: Bytes::new(),
+    };
+    for path in PROCEDURES {
+        // A number, where every procedure expects bytes, text or a message.
+        let other = pb::Height {
+            block: 5,
+            transaction: 5,
+        };
+        let refused = |message| refused(client.channel.clone(), path, message);
+        assert_eq!(refused(other).await, ErrorCode::Malformed, "{path}");
+    }
+    for path in [PROCEDURES[0], PROCEDURES[8], PROCEDURES[12]] {
+        let code = refused(client.channel.clone(), path, large.clone()).await;
+        assert_eq!(code, ErrorCode::TooLarge, "{path}");
+    }
+    let unknown = "/stela.v1.Gateway/Sumbit";
+    let code = refused(client.channel.clone(), unknown, large).await;
+    assert_eq!(code, ErrorCode::Malformed);
     assert!(client.evaluate("get").await.is_ok());
 }
 

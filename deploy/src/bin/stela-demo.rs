@@ -39,6 +39,8 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // A line that cannot be written (the disk is full, nobody reads) is lost, and only that.
+        .log_internal_errors(false)
         .with_max_level(tracing::Level::WARN)
         .init();
     let arguments = Arguments::parse();

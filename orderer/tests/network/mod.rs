@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rustix::process::{Pid, Signal, kill_process};
 use stela_identity::tls::{Expected, TlsIdentity, TlsRoots, TlsSettings, connect};
 use stela_identity::{Configuration, Credentials, config_update};
 use stela_orderer::driver::now_ms;
@@ -99,15 +100,7 @@ impl Process {
 
     /// `kill -TERM`, and waits for the end.
     pub async fn terminate(mut self) -> ExitStatus {
-        let script = format!("kill -TERM {}", self.child.id());
-        assert!(
-            Command::new("sh")
-                .arg("-c")
-                .arg(script)
-                .status()
-                .unwrap()
-                .success()
-        );
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         wait_for("the process to end", async || {
             self.child.try_wait().unwrap()
         })
@@ -247,6 +240,19 @@ impl Network {
 
     pub fn launch_limited(&mut self, n: usize, file_bytes_max: u64) {
         self.processes[n] = Some(Process::start_limited(&self.folder(n), file_bytes_max));
+    }
+
+    /// Starts an orderer again, until it answers: while it was away its port was anybody's.
+    pub async fn relaunch(&mut self, n: usize) {
+        self.launch(n);
+        wait_for("the orderer to be back", async || {
+            let running = self.processes[n].as_mut().is_some_and(Process::is_running);
+            if !running {
+                self.launch(n);
+            }
+            self.status(n).await.ok()
+        })
+        .await;
     }
 
     /// Whether all orderers listen; `false` when one could not.
@@ -476,6 +482,24 @@ pub fn join_request(
     }
     .encode_to_vec();
     signed(admin, payload.into())
+}
+
+/// How a procedure refuses a message that need not be one of its own; the error must be typed.
+pub async fn refused(
+    channel: Channel,
+    path: &'static str,
+    message: impl Message + 'static,
+) -> ErrorCode {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
+    let codec = tonic_prost::ProstCodec::<_, ()>::default();
+    let status = client
+        .unary(tonic::Request::new(message), path, codec)
+        .await
+        .unwrap_err();
+    assert!(!status.details().is_empty(), "{status}");
+    RpcError::from(status).code
 }
 
 pub fn code<T: std::fmt::Debug>(result: Result<T, RpcError>) -> ErrorCode {

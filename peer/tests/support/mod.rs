@@ -436,6 +436,24 @@ pub fn code<T: std::fmt::Debug>(answer: Answer<T>) -> ErrorCode {
     answer.unwrap_err().code
 }
 
+/// How a procedure refuses a message that need not be one of its own; the error must be typed.
+pub async fn refused(
+    channel: Channel,
+    path: &'static str,
+    message: impl Message + 'static,
+) -> ErrorCode {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
+    let codec = tonic_prost::ProstCodec::<_, ()>::default();
+    let status = client
+        .unary(tonic::Request::new(message), path, codec)
+        .await
+        .unwrap_err();
+    assert!(!status.details().is_empty(), "{status}");
+    RpcError::from(status).code
+}
+
 impl Client {
     pub fn gateway(&self) -> GatewayClient<Channel> {
         GatewayClient::new(self.channel.clone())

@@ -28,6 +28,8 @@ async fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // A line that cannot be written (the disk is full, nobody reads) is lost, and only that.
+        .log_internal_errors(false)
         .init();
     let output = Output::new(arguments.json);
     let outcome = tokio::select! {

@@ -88,7 +88,9 @@ fn log(json: bool) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // A line that cannot be written (the disk is full, nobody reads) is lost, and only that.
+        .log_internal_errors(false);
     if json { log.json().init() } else { log.init() }
 }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
+use rustix::process::{Pid, Signal, kill_process};
 use stela_identity::tls::{TlsRoots, TlsSettings};
 use stela_identity::{CertificateAuthority, Credentials, Subject, TlsAuthority, Validity};
 use stela_protocol::config::{ChannelConfig, genesis};
@@ -222,14 +223,7 @@ async fn a_node_serves_members_and_stops_when_told() {
     assert_eq!(status.peer_id, site.endpoint.peer_id.to_string());
     assert_eq!(status.addresses.len(), 1);
 
-    let pid = running.0.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    kill_process(Pid::from_child(&running.0), Signal::TERM).unwrap();
     let ended = tokio::task::spawn_blocking(move || running.0.wait());
     let ended = tokio::time::timeout(deadline, ended)
         .await

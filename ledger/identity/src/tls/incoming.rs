@@ -18,9 +18,14 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
+use tonic::body::Body;
+use tonic::codegen::http::Response;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
+use tower::layer::util::{Identity, Stack};
+use tower::util::MapResponseLayer;
 
+use super::answers::typed;
 use super::settings::ALPN;
 use super::{TlsSettings, organization_of};
 use crate::limits::{
@@ -28,9 +33,13 @@ use crate::limits::{
     HEADER_BYTES_MAX, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES, STREAMS_MAX,
 };
 
+type Typed = MapResponseLayer<fn(Response<Body>) -> Response<Body>>;
+
 /// A gRPC server with this crate's limits, to which services are added. Serve it with
-/// `serve_with_incoming_shutdown` and a [`TlsIncoming`].
-pub fn server() -> Server {
+/// `serve_with_incoming_shutdown` and a [`TlsIncoming`]. Every error that it answers carries an
+/// `ErrorDetail`, those of the transport too.
+pub fn server() -> Server<Stack<Typed, Identity>> {
+    let typed: fn(Response<Body>) -> Response<Body> = typed;
     Server::builder()
         .tcp_nodelay(true)
         .max_concurrent_streams(STREAMS_MAX)
@@ -39,6 +48,7 @@ pub fn server() -> Server {
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .layer(MapResponseLayer::new(typed))
 }
 
 /// Who is at the other end of a connection. A service finds it in its request's extensions.

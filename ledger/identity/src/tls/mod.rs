@@ -9,6 +9,7 @@
 //! The roots and the node's own certificate can be replaced while the node runs: see
 //! [`TlsSettings`].
 
+mod answers;
 mod connect;
 mod identity;
 mod incoming;
