@@ -43,6 +43,8 @@ pub const FETCH_BLOCKS_MAX: usize = 1_024;
 /// Ticks without a leader after which an orderer asks the others for blocks: it may have been
 /// removed, or everybody it knows of may be gone.
 pub const LEADERLESS_FETCH_TICKS: u64 = 4 * ELECTION_TICKS as u64;
+/// Ticks for which an orderer that was removed still answers the others.
+pub const REMOVED_LINGER_TICKS: u64 = 40;
 /// Earlier configurations of one channel that are kept in memory.
 pub const CONFIGURATIONS_KEPT_MAX: usize = 16;
 /// Ticks after which a follower that did not acknowledge a snapshot is sent the newest one.

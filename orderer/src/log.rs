@@ -23,6 +23,7 @@ pub struct Log {
     hard_state: HardState,
     conf_state: ConfState,
     start: Start,
+    newest: Option<Start>,
     last_index: u64,
     terms: Terms,
     cache: Cache,
@@ -56,6 +57,7 @@ impl Log {
             hard_state,
             conf_state: conf_state(voters),
             start,
+            newest: None,
             last_index,
             terms,
             cache: Cache::default(),
@@ -70,6 +72,12 @@ impl Log {
     /// Where it starts.
     pub fn start(&self) -> &Start {
         &self.start
+    }
+
+    /// The newest point at which the log could start. Who was not a voter yet at its start gets
+    /// this one: Raft takes no snapshot that does not name its receiver.
+    pub fn set_newest(&mut self, newest: Start) {
+        self.newest = Some(newest);
     }
 
     /// The term of an entry that is in the log, or the newest one before its start.
@@ -100,6 +108,7 @@ impl Log {
         self.terms.start_at(&start);
         self.cache = Cache::default();
         self.last_index = start.index;
+        self.newest = None;
         self.start = start;
     }
 
@@ -230,11 +239,12 @@ impl Storage for Log {
         Ok(self.last_index)
     }
 
-    fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
-        if self.start.index == 0 {
-            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
-        }
-        Ok(snapshot_of(&self.start))
+    fn snapshot(&self, _: u64, to: u64) -> raft::Result<Snapshot> {
+        let points = [Some(&self.start), self.newest.as_ref()];
+        let mut points = points.into_iter().flatten();
+        let point = points.find(|point| point.index > 0 && point.voters.contains(&to));
+        let unavailable = StorageError::SnapshotTemporarilyUnavailable;
+        point.map(snapshot_of).ok_or(unavailable.into())
     }
 }
 
@@ -477,6 +487,15 @@ mod tests {
         }
         append(&kv, &mut log, entries(6, &[4, 9]));
         check_from(&kv, &log, (5, 4), &[4, 9]);
+        // Whoever came after the start gets a later point, when there is one that names it.
+        assert_eq!(log.snapshot(0, 4), unavailable);
+        let newest = Start {
+            voters: vec![1, 2, 3, 4],
+            ..start(6, 4)
+        };
+        log.set_newest(newest.clone());
+        assert_eq!(start_in(&log.snapshot(0, 4).unwrap()), Some(newest));
+        assert_eq!(start_in(&log.snapshot(0, 1).unwrap()), Some(start(5, 4)));
         let kept = kv.range(LOG, &[], None, 9, Direction::Forward).unwrap();
         assert_eq!(kept.len(), 7);
     }

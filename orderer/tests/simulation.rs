@@ -506,11 +506,13 @@ fn simulate(seed: u64, mut each_ms: impl FnMut(&mut World)) -> World {
     world
 }
 
-fn seeds(last: u64, simulate: impl Fn(u64) -> World) {
+/// The first seeds, and those that once found something.
+fn seeds(last: u64, found: &[u64], simulate: impl Fn(u64) -> World) {
     match std::env::var("STELA_SEED") {
         Ok(seed) => drop(simulate(seed.parse().unwrap())),
         Err(_) => {
-            let fetches: u64 = (1..=last).map(|seed| simulate(seed).fetches).sum();
+            let seeds = (1..=last).chain(found.iter().copied());
+            let fetches: u64 = seeds.map(|seed| simulate(seed).fetches).sum();
             assert!(fetches > 0, "nobody ever fell behind");
         }
     }
@@ -518,13 +520,15 @@ fn seeds(last: u64, simulate: impl Fn(u64) -> World) {
 
 #[test]
 fn nothing_committed_is_lost_and_there_is_one_history() {
-    seeds(64, |seed| simulate(seed, |_| ()));
+    seeds(64, &[], |seed| simulate(seed, |_| ()));
 }
 
 /// A fourth orderer comes and one of the first three goes, in the middle of the storm.
 #[test]
 fn orderers_come_and_go_in_the_storm() {
-    seeds(32, |seed| {
+    // A snapshot from before the fourth was a voter, which Raft does not take; a signature that only
+    // the one who went had.
+    seeds(32, &[146, 176, 392, 414], |seed| {
         let world = simulate(seed, |world| {
             let in_force = world.in_force();
             let (since, sequence) = (world.now - START_MS, in_force.config().sequence);

@@ -21,11 +21,12 @@ impl Chain {
         if place.index <= first {
             return Ok(());
         }
+        let point = self.point(place)?;
+        self.raft.mut_store().set_newest(point.clone());
         let due = self.next_start.as_ref().map(|next| next.index);
         if due.is_some_and(|due| place.index < due + self.entries_kept) {
             return Ok(());
         }
-        let point = self.point(place)?;
         if let Some(start) = self.next_start.replace(point) {
             tracing::debug!(
                 channel = %self.channel.id(), index = start.index, number = start.number.0,

@@ -19,6 +19,7 @@ use crate::codec::{self, CodecError};
 use crate::configurations::InForce;
 use crate::cutter::Cutter;
 use crate::layout::{CERTIFICATES, encode_certificate};
+use crate::limits::REMOVED_LINGER_TICKS;
 
 /// Why a committed entry is not the next block. All orderers find the same.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +57,21 @@ impl Chain {
         })
     }
 
-    /// Whether this orderer was removed, and the block that says so can be delivered: then its
-    /// driver ends it.
+    /// Whether this orderer was removed, the block that says so can be delivered, and the others had
+    /// time to ask for what only it may have, its signatures: then its driver ends it.
     pub fn is_removed(&self) -> bool {
-        self.channel.has_removed(self.orderer) && self.deliverable >= self.channel.since
+        self.removed_ticks >= REMOVED_LINGER_TICKS
+    }
+
+    /// Whether the configuration in force names this orderer no longer.
+    pub(super) fn has_gone(&self) -> bool {
+        self.channel.has_removed(self.orderer)
+    }
+
+    pub(super) fn count_removed_ticks(&mut self) {
+        if self.has_gone() && self.deliverable >= self.channel.since {
+            self.removed_ticks += 1;
+        }
     }
 
     /// Whether the blocks here do not name this orderer yet.

@@ -165,7 +165,11 @@ impl Chain {
         if self.deliverable == self.head.number || self.deliverable != before {
             return Ok(());
         }
-        let others = self.others();
+        let mut others: BTreeSet<u64> = self.others().into_iter().collect();
+        // Who was removed may be the one whose signature is missing.
+        let judge = self.channel_before(self.deliverable.next())?;
+        others.extend(judge.others(self.orderer));
+        let others: Vec<u64> = others.into_iter().collect();
         match others.get(self.tick as usize % others.len().max(1)) {
             Some(other) => self.ask(*other),
             None => self.sign_missing().map(drop),

@@ -31,6 +31,9 @@ pub enum SubmitError {
     /// There is no leader now.
     #[error("the orderers are electing a leader; try again in a moment")]
     NoLeader,
+    /// This orderer takes part no longer.
+    #[error("this orderer was removed from the channel; ask another one")]
+    Removed,
     /// Too many envelopes wait.
     #[error("too many envelopes wait to be ordered; try again later")]
     Full,
@@ -42,7 +45,7 @@ pub enum SubmitError {
 impl SubmitError {
     fn code(self) -> ErrorCode {
         match self {
-            Self::NoLeader => ErrorCode::Unavailable,
+            Self::NoLeader | Self::Removed => ErrorCode::Unavailable,
             Self::Full => ErrorCode::Overloaded,
             Self::Conflict => ErrorCode::Replayed,
         }

@@ -82,6 +82,7 @@ pub struct Chain {
     snapshots_sent: BTreeMap<u64, u64>,
     catch_up: Option<CatchUp>,
     leaderless_ticks: u64,
+    removed_ticks: u64,
     parsed: BTreeMap<u64, (u64, Block)>,
 
     pending: Pending,
@@ -165,6 +166,7 @@ impl Chain {
             snapshots_sent: BTreeMap::new(),
             catch_up: None,
             leaderless_ticks: 0,
+            removed_ticks: 0,
             parsed: BTreeMap::new(),
             pending: Pending::default(),
             cutter: Cutter::new(&channel.config().limits, channel.config().orderers.len()),
@@ -217,6 +219,9 @@ impl Chain {
     /// [`SubmitError`] when it was not taken.
     pub fn submit(&mut self, envelope: Admitted) -> Result<(), SubmitError> {
         self.observe_leader();
+        if self.has_gone() {
+            return Err(SubmitError::Removed);
+        }
         if self.leader.id == 0 {
             return Err(SubmitError::NoLeader);
         }
@@ -347,7 +352,10 @@ impl Chain {
 
     fn on_tick(&mut self, now_ms: u64) -> Result<(), ChainFault> {
         self.tick += 1;
-        self.raft.tick();
+        self.count_removed_ticks();
+        if !self.has_gone() {
+            self.raft.tick();
+        }
         self.observe_leader();
         if self.tick.is_multiple_of(EXPIRE_EVERY_TICKS) {
             self.pending

@@ -77,7 +77,7 @@ impl ConsensusService {
                 "the message has no body",
             ));
         };
-        if standing == Standing::Former && !may_ask(&body) {
+        if standing == Standing::Former && !may_still_say(&body) {
             return Ok(());
         }
         let Some(input) = parse(&ordered, message.from, body)? else {
@@ -90,9 +90,13 @@ impl ConsensusService {
     }
 }
 
-/// What an orderer that takes part no longer may still send: questions that tell it so.
-fn may_ask(body: &Body) -> bool {
-    matches!(body, Body::BlockRequest(_) | Body::SignatureRequest(_))
+/// What an orderer that takes part no longer may still say: questions whose answers tell it so, and
+/// its signatures of blocks that were judged when it did.
+fn may_still_say(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::BlockRequest(_) | Body::SignatureRequest(_) | Body::Signatures(_)
+    )
 }
 
 /// A message counts only when it comes over the connection of the orderer that it names.
