@@ -66,6 +66,16 @@ pub trait BlobStore: Send + Sync {
 
     /// Sizes of a blob that is here in full; [`FetchError::NotFound`] if it is not.
     async fn stat(&self, cid: &Cid) -> Result<BlobStat, FetchError>;
+
+    /// Bytes of the blob's blocks that are on this node's disk, as [`BlobStat::stored_bytes`]
+    /// counts them: how far a fetch is. A store that cannot tell parts counts whole blobs only.
+    async fn stored_bytes(&self, cid: &Cid) -> Result<u64, FetchError> {
+        match self.stat(cid).await {
+            Ok(stat) => Ok(stat.stored_bytes),
+            Err(FetchError::NotFound { .. }) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// Sizes of a blob.

@@ -339,4 +339,8 @@ impl BlobStore for Node {
             }),
         }
     }
+
+    async fn stored_bytes(&self, cid: &Cid) -> Result<u64, FetchError> {
+        Ok(self.survey(cid, Depth::Presence).await?.stored_bytes)
+    }
 }

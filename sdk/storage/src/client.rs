@@ -191,16 +191,25 @@ impl StorageClient {
     /// # Errors
     /// [`CallError`] with what the node answered.
     pub async fn has(&self, cid: &Cid) -> Result<bool, CallError> {
+        Ok(self.ask_for(cid).await?.has)
+    }
+
+    /// How many bytes of a blob's blocks the node says to have: how far a hold is.
+    ///
+    /// # Errors
+    /// [`CallError`] with what the node answered.
+    pub async fn stored_bytes(&self, cid: &Cid) -> Result<u64, CallError> {
+        Ok(self.ask_for(cid).await?.bytes)
+    }
+
+    async fn ask_for(&self, cid: &Cid) -> Result<pb::HasResponse, CallError> {
         let head = Some(self.head("Has"));
         let request = self.sign(&pb::HasRequest {
             head,
             cid: cid.to_string(),
         });
         let mut client = self.client.clone();
-        Ok(self
-            .answer("Has", CALL_TIMEOUT, client.has(request))
-            .await?
-            .has)
+        self.answer("Has", CALL_TIMEOUT, client.has(request)).await
     }
 
     /// What the node says of itself.

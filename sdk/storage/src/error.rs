@@ -240,6 +240,16 @@ pub enum CallError {
         /// Why not.
         why: &'static str,
     },
+    /// It stopped to fetch the blob half way, or does not answer.
+    #[error("the storage node of {organization} went no further than {here} of {bytes} bytes")]
+    Stalled {
+        /// Whose node.
+        organization: OrgId,
+        /// Bytes that it had.
+        here: u64,
+        /// Bytes of the blob.
+        bytes: u64,
+    },
 }
 
 impl CallError {
@@ -250,6 +260,7 @@ impl CallError {
             Self::Rpc { source, .. } => source.is_retryable(),
             Self::Swarm { source, .. } => source.is_retryable(),
             Self::NoWay { .. } => false,
+            Self::Stalled { .. } => true,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! sockets. The clock is the test's own.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -91,8 +92,8 @@ pub(crate) struct Site {
     pub(crate) storage: StorageNode,
     pub(crate) node: Node,
     pub(crate) endpoint: StorageEndpoint,
-    _data: TempDir,
-    _stop: oneshot::Sender<()>,
+    data: TempDir,
+    stop: oneshot::Sender<()>,
 }
 
 /// Three organizations, a storage node each, and their channel.
@@ -172,9 +173,36 @@ impl World {
             storage,
             node,
             endpoint,
-            _data: data,
-            _stop: stop,
+            data,
+            stop,
         }
+    }
+
+    /// Ends a site and starts it again on what it has on the disk, under its old addresses.
+    pub(crate) async fn restart(&mut self, index: usize, quotas: Quotas) {
+        let Site {
+            node,
+            endpoint,
+            data,
+            stop,
+            ..
+        } = self.sites.remove(index);
+        drop(stop);
+        node.shutdown().await;
+        let listen = endpoint.addresses.iter().map(|address| {
+            let mut address = address.clone();
+            address.pop();
+            address
+        });
+        let node = start_node_in(&data, &self.swarm_key, Some(listen.collect())).await;
+        let listener = TcpListener::bind(&endpoint.api).await.unwrap();
+        let ground = Ground {
+            node,
+            data,
+            listener,
+        };
+        let site = self.start_site(index, ground, quotas).await;
+        self.sites.insert(index, site);
     }
 
     pub(crate) fn channel(&self) -> ChannelConfig {
@@ -218,7 +246,7 @@ impl World {
     /// A member's own IPFS node with a blob of several blocks.
     pub(crate) async fn author(&self) -> Author {
         let (node, data) = start_node(&self.swarm_key).await;
-        Author { node, _data: data }
+        Author { node, data }
     }
 
     pub(crate) async fn tick(&self, site: usize) {
@@ -229,13 +257,42 @@ impl World {
 /// A member's own IPFS node.
 pub(crate) struct Author {
     pub(crate) node: Node,
-    _data: TempDir,
+    data: TempDir,
 }
 
+/// Blocks that were taken out of a node's folder.
+pub(crate) struct Hidden(Vec<(PathBuf, Vec<u8>)>);
+
 impl Author {
+    /// Takes so many full leaves out of the node's folder, as if it did not have them.
+    pub(crate) fn hide_leaves(&self, count: usize) -> Hidden {
+        let list = |path: PathBuf| {
+            std::fs::read_dir(path)
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+        };
+        let blocks = list(self.data.path().join("ipfs/blocks")).flat_map(list);
+        let leaves = blocks.filter(|path| path.metadata().unwrap().len() == 262_144);
+        let hidden = leaves.take(count).map(|path| {
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            (path, bytes)
+        });
+        Hidden(hidden.collect())
+    }
+
     pub(crate) async fn put(&self, seed: u8, bytes: usize) -> Cid {
         let content: Vec<u8> = (0..bytes).map(|n| seed ^ (n / 1_000) as u8).collect();
         self.node.put(&mut &content[..]).await.unwrap()
+    }
+}
+
+impl Hidden {
+    /// Puts them back.
+    pub(crate) fn show(self) {
+        for (path, bytes) in self.0 {
+            std::fs::write(path, bytes).unwrap();
+        }
     }
 }
 
@@ -245,9 +302,18 @@ pub(crate) fn channel() -> ChannelId {
 
 async fn start_node(swarm_key: &SwarmKey) -> (Node, TempDir) {
     let data = tempfile::tempdir().unwrap();
+    (start_node_in(&data, swarm_key, None).await, data)
+}
+
+async fn start_node_in(
+    data: &TempDir,
+    swarm_key: &SwarmKey,
+    listen: Option<Vec<stela_ipfs::Multiaddr>>,
+) -> Node {
     let mut config = NodeConfig::new(data.path().join("ipfs"), swarm_key.clone());
     config.fsync = false;
-    (Node::start(config).await.unwrap(), data)
+    config.listen = listen.unwrap_or(config.listen);
+    Node::start(config).await.unwrap()
 }
 
 fn config(organizations: &[Organization], grounds: &[Ground]) -> pb::ChannelConfig {

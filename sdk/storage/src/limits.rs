@@ -79,3 +79,8 @@ pub const EVENTS_PAUSE: Duration = Duration::from_secs(5);
 pub const REGISTER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long one call of a client may take, other than a hold.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a client asks how far a hold is.
+pub const HOLD_POLL: Duration = Duration::from_millis(500);
+/// How long a node that holds a blob may go without a byte of it arriving before its caller gives
+/// it up. Flushing what has arrived is not counted.
+pub const HOLD_STALLED: Duration = Duration::from_secs(60);

@@ -208,17 +208,16 @@ impl StorageNode {
     async fn has(&self, request: &pb::SignedRequest) -> Result<pb::HasResponse, HoldError> {
         let (body, _) = self.0.door.open::<pb::HasRequest>(request)?;
         let cid = cid(&body.cid).ok_or(HoldError::Cid)?;
-        let has = match self.0.node.has(&cid).await {
-            Ok(has) => has,
-            Err(FetchError::NotFound { .. }) => false,
-            Err(error) => {
-                return Err(HoldError::Fetch {
-                    cid,
-                    source: Box::new(error),
-                });
-            }
+        let fetch = |error| HoldError::Fetch {
+            cid,
+            source: Box::new(error),
         };
-        Ok(pb::HasResponse { has })
+        let has = match self.0.node.has(&cid).await {
+            Err(FetchError::NotFound { .. }) => false,
+            other => other.map_err(fetch)?,
+        };
+        let bytes = self.0.node.stored_bytes(&cid).await.map_err(fetch)?;
+        Ok(pb::HasResponse { has, bytes })
     }
 
     async fn status(

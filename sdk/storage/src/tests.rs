@@ -16,6 +16,8 @@ use crate::limits::{ADMISSION_MS, LEASE_MS, REQUEST_WINDOW_MS, REVIEW_LEASE_MS};
 use crate::upkeep::Handled;
 use crate::*;
 
+mod resumed;
+
 const BLOB_BYTES: usize = 600_000;
 
 async fn world() -> World {
