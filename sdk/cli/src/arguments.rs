@@ -195,7 +195,66 @@ pub(crate) enum Record {
         /// Replace the file if it exists.
         #[arg(long)]
         force: bool,
+        /// Read only a part, as curl writes it: `0-499` the first 500 bytes, `500-` all that
+        /// follow, `-500` the last 500. The rest of the document is neither fetched nor verified.
+        #[arg(long, value_name = "RANGE", allow_hyphen_values = true)]
+        range: Option<ByteRange>,
     },
+    /// List uploads that were interrupted, or drop one.
+    Uploads {
+        /// Forget the unfinished upload of this record; its ciphertext here is removed.
+        #[arg(long, value_name = "RECORD")]
+        drop: Option<Id>,
+    },
+    /// Go on with an interrupted upload: the same ciphertext, without the document.
+    Resume {
+        /// The record, as `record uploads` lists it.
+        record: Id,
+    },
+}
+
+/// Bytes of a document, as curl and HTTP write them: both ends are included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ByteRange {
+    /// From here to there.
+    Between(u64, u64),
+    /// From here to the end.
+    From(u64),
+    /// So many at the end.
+    Last(u64),
+}
+
+impl std::str::FromStr for ByteRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rule = || "expected START-END, START- or -COUNT, in bytes".to_owned();
+        let (start, end) = text.split_once('-').ok_or_else(rule)?;
+        let number = |text: &str| match text.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => text.parse::<u64>().map_err(|_| rule()),
+            false => Err(rule()),
+        };
+        match (start, end) {
+            ("", count) => Ok(Self::Last(number(count)?)),
+            (start, "") => Ok(Self::From(number(start)?)),
+            (start, end) => match (number(start)?, number(end)?) {
+                (start, end) if start <= end => Ok(Self::Between(start, end)),
+                _ => Err("the range ends before it begins".to_owned()),
+            },
+        }
+    }
+}
+
+impl ByteRange {
+    /// The range in a document of so many bytes, its end excluded; nothing if it is not inside.
+    pub(crate) fn within(self, content_bytes: u64) -> Option<std::ops::Range<u64>> {
+        let range = match self {
+            Self::Between(start, end) => start..end.checked_add(1)?,
+            Self::From(start) => start..content_bytes,
+            Self::Last(count) => content_bytes.checked_sub(count)?..content_bytes,
+        };
+        (range.start < range.end && range.end <= content_bytes).then_some(range)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -354,6 +413,43 @@ pub(crate) enum Admin {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn ranges_are_those_of_curl_and_lie_inside_the_document() {
+        let check = |text: &str, expect: Option<std::ops::Range<u64>>| {
+            let range: ByteRange = text.parse().unwrap();
+            assert_eq!(range.within(1_000), expect, "{text}");
+        };
+        check("0-499", Some(0..500));
+        check("500-500", Some(500..501));
+        check("999-", Some(999..1_000));
+        check("-1000", Some(0..1_000));
+        check("-1", Some(999..1_000));
+        check("0-999", Some(0..1_000));
+        for outside in [
+            "0-1000",
+            "1000-",
+            "-1001",
+            "-0",
+            "18446744073709551615-",
+            "0-18446744073709551615",
+        ] {
+            check(outside, None);
+        }
+        for wrong in [
+            "",
+            "-",
+            "5",
+            "x-",
+            "1-x",
+            "+1-2",
+            "5-4",
+            "1-2-3",
+            "99999999999999999999-",
+        ] {
+            assert!(wrong.parse::<ByteRange>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_arguments_contradict_one_another_nowhere() {

@@ -29,17 +29,35 @@ pub(crate) fn interrupted() -> anyhow::Error {
     Interrupted.into()
 }
 
+/// What was begun is kept on this machine, and how to go on with it.
+#[derive(Debug, thiserror::Error)]
+#[error("{way_on}")]
+pub(crate) struct Unfinished {
+    /// The command that goes on.
+    pub(crate) way_on: String,
+}
+
 /// Prints the failure and says with which code to end.
 pub(crate) fn report(error: &anyhow::Error, output: &Output) -> ExitCode {
     let (code, kind) = classify(error);
     let open = undecided(error);
+    let unfinished = error.downcast_ref::<Unfinished>();
+    let causes = error.chain().skip(usize::from(unfinished.is_some()));
+    let said = causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ");
     output.failure(&json!({
-        "error": format!("{error:#}"),
+        "error": said,
         "kind": kind,
         "retryable": code == RETRY,
         "undecided": open.map(|id| id.to_string()),
+        "resume": unfinished.map(|unfinished| &unfinished.way_on),
     }));
-    eprintln!("stela: {error:#}");
+    eprintln!("stela: {said}");
+    if let Some(Unfinished { way_on }) = unfinished {
+        eprintln!("stela: {way_on}");
+    }
     if let Some(id) = open {
         eprintln!("stela: it may still be committed; `stela tx status {id}` tells");
     }
@@ -99,4 +117,26 @@ fn retryable(cause: &(dyn std::error::Error + 'static)) -> bool {
         stela_client::RegisterError,
         CommitError
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_changes_neither_the_code_nor_the_cause() {
+        let way_on = || "`stela record resume 1` goes on where it was".to_owned();
+        let check = |error: anyhow::Error, expect| {
+            assert_eq!(classify(&error), expect);
+            let kept = error.context(Unfinished { way_on: way_on() });
+            assert_eq!(classify(&kept), expect);
+            assert!(kept.downcast_ref::<Unfinished>().is_some());
+        };
+        check(interrupted(), (INTERRUPTED, "interrupted"));
+        check(anyhow::anyhow!("else"), (FAILED, "failed"));
+        let stopped = stela_records::care::ReadError::Fetch(stela_ipfs::FetchError::Timeout {
+            cid: cid::Cid::default(),
+        });
+        check(stopped.into(), (RETRY, "unavailable"));
+    }
 }

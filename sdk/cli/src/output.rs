@@ -5,6 +5,8 @@ use std::io::{IsTerminal, Write};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use crate::transfer::Transfer;
+
 /// Where answers go.
 pub(crate) struct Output {
     json: bool,
@@ -54,10 +56,19 @@ impl Output {
         }
     }
 
+    /// What shows how far a transfer is, on a terminal only.
+    pub(crate) fn transfer(&self) -> Transfer {
+        Transfer::new(self.is_watched())
+    }
+
+    /// Whether a person looks on who did not ask for JSON.
+    fn is_watched(&self) -> bool {
+        !self.json && std::io::stderr().is_terminal()
+    }
+
     /// A spinner that says what is going on, on a terminal only; it goes away when dropped.
     pub(crate) fn progress(&self, what: &str) -> Progress {
-        let visible = !self.json && std::io::stderr().is_terminal();
-        let bar = if visible {
+        let bar = if self.is_watched() {
             ProgressBar::new_spinner()
         } else {
             ProgressBar::hidden()

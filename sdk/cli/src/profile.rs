@@ -8,6 +8,7 @@
 //! | `encryption.key` | the key pair for which record keys are wrapped; made by `stela register` |
 //! | `swarm.key` | the key of the private IPFS swarm |
 //! | `ipfs/` | her own node's blocks |
+//! | `transfers/` | uploads and reads that were interrupted, with what resuming them needs |
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,6 +120,10 @@ impl Profile {
 
     pub(crate) fn blocks(&self) -> PathBuf {
         self.folder.join("ipfs")
+    }
+
+    pub(crate) fn transfers(&self) -> PathBuf {
+        self.folder.join("transfers")
     }
 
     fn encryption_path(&self) -> PathBuf {

@@ -6,22 +6,25 @@ use std::time::Duration;
 use anyhow::Context;
 use stela_client::Network;
 use stela_ipfs::{Node, NodeConfig, SwarmKey};
-use stela_records::care::{Session, SessionOptions};
+use stela_records::care::{Progress, Session, SessionOptions};
 use stela_storage::{StorageEndpoint, Uploader};
 
 use crate::profile::Profile;
 
 /// Organizations that must hold a ciphertext before its record is submitted.
 const HOLDERS_MIN: usize = 2;
-/// How long fetching a record's ciphertext may take.
+/// How long fetching a record's ciphertext may take, beside what its size adds.
 const FETCH: Duration = Duration::from_secs(600);
 
 pub(crate) fn network(profile: &Profile) -> anyhow::Result<Network> {
     Ok(profile.gateway()?.network(profile.channel.clone()))
 }
 
-/// A session for records: starts the user's own IPFS node.
-pub(crate) async fn open(profile: &Profile) -> anyhow::Result<Session> {
+/// A session for records: starts the user's own IPFS node. `progress` is told how far transfers are.
+pub(crate) async fn open(
+    profile: &Profile,
+    progress: Arc<dyn Progress>,
+) -> anyhow::Result<Session> {
     let network = network(profile)?;
     let info = network
         .info()
@@ -41,7 +44,7 @@ pub(crate) async fn open(profile: &Profile) -> anyhow::Result<Session> {
         .await
         .context("the own IPFS node did not start")?;
     let witness = profile.witness()?.network(profile.channel.clone());
-    Ok(Session::new(SessionOptions {
+    let session = Session::new(SessionOptions {
         network,
         witness,
         contract: profile.contract.clone(),
@@ -53,5 +56,8 @@ pub(crate) async fn open(profile: &Profile) -> anyhow::Result<Session> {
         storages,
         holders_min: HOLDERS_MIN,
         fetch: FETCH,
-    }))
+        transfers: profile.transfers(),
+        progress,
+    });
+    Ok(session?)
 }

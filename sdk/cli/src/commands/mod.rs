@@ -13,10 +13,21 @@ use std::path::Path;
 use clap::CommandFactory;
 
 use crate::arguments::{Arguments, Command};
+use crate::interrupt;
 use crate::output::Output;
 use crate::profile::Profile;
 
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
+    // Commands about records bring their transfers in order when they are interrupted.
+    let ends_by_itself = matches!(arguments.command, Command::Record(_));
+    let work = dispatch(arguments, output);
+    match ends_by_itself {
+        true => work.await,
+        false => interrupt::or(work).await,
+    }
+}
+
+async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
     let load = || Profile::load(Path::new(&arguments.profile));
     match arguments.command {
         Command::Completions { shell } => {
