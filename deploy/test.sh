@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Every check of Stela: formatting, lints, licences and sources of dependencies, all tests, and the
-# demo as the end-to-end test. Prepares the machine as demo.sh does. Usage: ./deploy/test.sh
+# Every check of Stela: formatting, lints, licences and sources of dependencies, all tests, the demo
+# as the end-to-end test, and a large study with its interruptions and limits of memory. Prepares the
+# machine as demo.sh does. Usage: ./deploy/test.sh
 #
 # All stages run even if one fails, except those that need what it should have built. The exit code
 # is 0 if all passed, 1 if one failed, 3 or 4 as in setup.sh.
@@ -29,6 +30,7 @@ main() {
     stage_after "build" "contract" run ./deploy/build-contract.sh
     stage_after "contract" "tests" run_tests
     stage_after "contract" "demo" run_demo
+    stage_after "contract" "large study" run_large
     conclude
 }
 
@@ -131,6 +133,11 @@ run_demo() {
     done
     reported canary_hits 0 || wrong=1
     return "$wrong"
+}
+
+# Small enough to take seconds; ./deploy/large.sh is for the full size.
+run_large() {
+    run "$CARGO_TARGET_DIR/debug/stela-large" --size 96MiB --out "$STELA_ROOT/target/large"
 }
 
 # reported NAME VALUE

@@ -3,11 +3,13 @@
 //! [`materials`] makes every key, certificate and configuration file; [`network`] starts the
 //! processes, joins them to the channel and ends them; [`relay`] stands before every port and
 //! records what crosses the wire; [`story`] is the demonstration, which leaves [`evidence`];
-//! [`verify`] looks at it from outside, with [`canary`] searching files for plaintext.
+//! [`verify`] looks at it from outside, with [`canary`] searching files for plaintext. [`large`]
+//! measures what a study of gigabytes costs, and interrupts it wherever it can.
 
 pub mod canary;
 pub mod cli;
 pub mod evidence;
+pub mod large;
 pub mod limits;
 pub mod materials;
 pub mod network;
@@ -19,6 +21,8 @@ pub mod topology;
 pub mod users;
 pub mod verify;
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 
 /// Makes a contract package of what the compiler gave: a component, from a core module.
@@ -27,4 +31,19 @@ use anyhow::Context;
 /// When the bytes are no module of a contract.
 pub fn package(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     stela_host::componentize(module).context("this is no WebAssembly module of a contract")
+}
+
+/// The contract's WebAssembly module that was built beside the running program.
+///
+/// # Errors
+/// When it is not there, with what to run to get it.
+pub fn built_contract() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let mut folders = own.ancestors().skip(1).take(3);
+    folders
+        .find_map(|folder| {
+            let path = folder.join("contracts/healthcare.wasm");
+            path.is_file().then_some(path)
+        })
+        .context("the contract is not built; run ./deploy/build-contract.sh")
 }

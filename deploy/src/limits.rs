@@ -20,3 +20,13 @@ pub const CLOCK_SKEW_MS: u64 = 5 * 60 * 1000;
 pub const VALIDITY_MS: u64 = 30 * 24 * 3600 * 1000;
 /// The channel's transaction window.
 pub const WINDOW_MS: u64 = 5 * 60 * 1000;
+/// The most resident memory that a client and a storage node may take with a large study, in bytes.
+pub const LARGE_MEMORY_BYTES_MAX: u64 = 100_000_000;
+/// Bytes of a study that add a second to the time that one command may take with it.
+pub const LARGE_BYTES_PER_SECOND_MIN: u64 = 1 << 20;
+/// The smallest study: one that has enough blocks to be interrupted in their midst.
+pub const LARGE_BYTES_MIN: u64 = 32 << 20;
+/// The largest study that is sent a second time to be interrupted.
+pub const LARGE_INTERRUPTED_BYTES_MAX: u64 = 256 << 20;
+/// How often the memory of a running command is looked at.
+pub const LARGE_SAMPLE: Duration = Duration::from_millis(10);

@@ -50,6 +50,31 @@ impl Network {
         users: &[User],
         progress: &dyn Fn(&str),
     ) -> anyhow::Result<Self> {
+        let topology = Topology::on_free_ports()?;
+        Self::create_on(topology, folder, package, users, progress).await
+    }
+
+    /// The same without the recorder, for measurements and for gigabytes on the wire.
+    ///
+    /// # Errors
+    /// As for [`create`](Self::create).
+    pub async fn create_unrecorded(
+        folder: &Path,
+        package: &[u8],
+        users: &[User],
+        progress: &dyn Fn(&str),
+    ) -> anyhow::Result<Self> {
+        let topology = Topology::on_free_ports()?.unrecorded();
+        Self::create_on(topology, folder, package, users, progress).await
+    }
+
+    async fn create_on(
+        topology: Topology,
+        folder: &Path,
+        package: &[u8],
+        users: &[User],
+        progress: &dyn Fn(&str),
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
         anyhow::ensure!(
@@ -57,7 +82,6 @@ impl Network {
             "{} is not empty; remove it or choose another folder",
             folder.display()
         );
-        let topology = Topology::on_free_ports()?;
         progress("making keys, certificates and the genesis block");
         let genesis = prepare(&folder, &topology, hash::package(package), users)?;
         let mut network = Self {
@@ -66,8 +90,13 @@ impl Network {
             recorder: None,
             processes: BTreeMap::new(),
         };
-        progress("starting nine nodes and the wire recorder");
-        network.start_recorder()?;
+        match network.topology.is_recorded() {
+            true => {
+                progress("starting nine nodes and the wire recorder");
+                network.start_recorder()?;
+            }
+            false => progress("starting nine nodes"),
+        }
         for kind in [Kind::Orderer, Kind::Peer] {
             network.start_all(kind)?;
         }
@@ -193,11 +222,19 @@ impl Network {
 
     async fn storage_ready(&mut self) -> anyhow::Result<()> {
         for node in self.topology.of(Kind::Storage).cloned().collect::<Vec<_>>() {
-            let address = node.service.listen;
-            self.ready(&node, || tokio::net::TcpStream::connect(address))
-                .await?;
+            self.answers(&node).await?;
         }
         Ok(())
+    }
+
+    /// Waits until a node takes connections.
+    ///
+    /// # Errors
+    /// When it has ended, or does not in time.
+    pub async fn answers(&mut self, node: &Node) -> anyhow::Result<()> {
+        let address = node.service.listen;
+        let connect = || tokio::net::TcpStream::connect(address);
+        self.ready(node, connect).await.map(drop)
     }
 
     /// A connection to a node as the administrator of its organization.

@@ -116,11 +116,33 @@ impl Process {
 /// # Errors
 /// When there is no such process.
 pub fn terminate(id: u32) -> anyhow::Result<()> {
+    signal_process(id, rustix::process::Signal::TERM)
+}
+
+/// How a process is ended from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// `kill -9`.
+    Kill,
+    /// `Ctrl-C`.
+    Interrupt,
+}
+
+/// Ends one process so.
+///
+/// # Errors
+/// When there is no such process.
+pub fn end(id: u32, ending: Ending) -> anyhow::Result<()> {
+    let signal = match ending {
+        Ending::Kill => rustix::process::Signal::KILL,
+        Ending::Interrupt => rustix::process::Signal::INT,
+    };
+    signal_process(id, signal)
+}
+
+fn signal_process(id: u32, signal: rustix::process::Signal) -> anyhow::Result<()> {
     let id = rustix::process::Pid::from_raw(i32::try_from(id)?).context("process 0")?;
-    Ok(rustix::process::kill_process(
-        id,
-        rustix::process::Signal::TERM,
-    )?)
+    Ok(rustix::process::kill_process(id, signal)?)
 }
 
 /// Whether process `id` runs the program at `path`, even when another build replaced the file.
@@ -172,10 +194,17 @@ impl Interrupts {
 
 /// Resident memory of a process in bytes, where the system tells it.
 pub fn resident_bytes(id: u32) -> Option<u64> {
+    memory(id, "VmRSS:")
+}
+
+/// The most resident memory that a process has ever had, in bytes, where the system tells it.
+pub fn peak_bytes(id: u32) -> Option<u64> {
+    memory(id, "VmHWM:")
+}
+
+fn memory(id: u32, what: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

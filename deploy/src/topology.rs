@@ -107,6 +107,25 @@ impl Topology {
         Ok(Self { nodes })
     }
 
+    /// The same nodes, found where they listen: there is no recorder before their ports.
+    #[must_use]
+    pub fn unrecorded(mut self) -> Self {
+        for node in &mut self.nodes {
+            node.service.public = node.service.listen;
+            if let Some(swarm) = &mut node.swarm {
+                swarm.public = swarm.listen;
+            }
+        }
+        self
+    }
+
+    /// Whether a recorder stands before the ports.
+    pub fn is_recorded(&self) -> bool {
+        self.nodes
+            .iter()
+            .any(|node| node.service.public != node.service.listen)
+    }
+
     /// The nodes of one kind, in the order of the organizations.
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(move |node| node.kind == kind)

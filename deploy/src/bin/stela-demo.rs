@@ -131,14 +131,7 @@ fn contract(arguments: &Arguments) -> anyhow::Result<PathBuf> {
     if let Some(path) = &arguments.contract {
         return Ok(path.clone());
     }
-    let own = std::env::current_exe()?;
-    let mut folders = own.ancestors().skip(1).take(3);
-    folders
-        .find_map(|folder| {
-            let path = folder.join("contracts/healthcare.wasm");
-            path.is_file().then_some(path)
-        })
-        .context("the contract is not built; run ./deploy/build-contract.sh")
+    stela_deploy::built_contract()
 }
 
 /// Has another process judge, which gets only the evidence.
