@@ -79,6 +79,9 @@ pub(crate) enum Command {
     /// Administer a peer or an orderer of the own organization.
     #[command(subcommand)]
     Admin(Admin),
+    /// Look at the storage nodes of the own organization.
+    #[command(subcommand)]
+    Storage(Storage),
     /// Make certificate authorities and enrol users and nodes; works offline, without a profile.
     #[command(subcommand)]
     Ca(Ca),
@@ -347,6 +350,17 @@ pub(crate) enum Admin {
     Status {
         #[command(flatten)]
         node: NodeAddress,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Storage {
+    /// Show what the nodes keep, what they found lost, and what was mended from whom; for
+    /// administrators.
+    Report {
+        /// Only the node that answers members here, `host:port`, as the channel names it.
+        #[arg(long)]
+        node: Option<String>,
     },
 }
 

@@ -97,6 +97,7 @@ fn retryable(cause: &(dyn std::error::Error + 'static)) -> bool {
         stela_client::AdminError,
         stela_client::QueryError,
         stela_client::RegisterError,
+        stela_storage::CallError,
         CommitError
     )
 }

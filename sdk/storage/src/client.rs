@@ -17,8 +17,9 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::error::CallError;
-use crate::limits::{CALL_TIMEOUT, REQUEST_BYTES_MAX};
+use crate::limits::{CALL_TIMEOUT, REPORT_BYTES_MAX, REQUEST_BYTES_MAX};
 use crate::pb::storage_client;
+use crate::report::Report;
 use crate::{REQUEST_DOMAIN, pb, service};
 
 /// A storage node as the channel's configuration names it.
@@ -224,6 +225,24 @@ impl StorageClient {
             leased: answer.leased,
             wanted: answer.wanted,
         })
+    }
+
+    /// What the node keeps, has lost and has mended. The caller must be an administrator of the
+    /// node's organization.
+    ///
+    /// # Errors
+    /// [`CallError`] with what the node answered.
+    pub async fn report(&self) -> Result<Report, CallError> {
+        let head = Some(self.head("Report"));
+        let request = self.sign(&pb::ReportRequest { head });
+        let mut client = self
+            .client
+            .clone()
+            .max_decoding_message_size(REPORT_BYTES_MAX);
+        let answer = self
+            .answer("Report", CALL_TIMEOUT, client.report(request))
+            .await?;
+        Ok(answer.into())
     }
 
     fn head(&self, method: &str) -> pb::Head {

@@ -17,7 +17,10 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::{Membership, Parts, Quotas, StorageClient, StorageEndpoint, StorageNode, Uploader};
+use crate::faulty::Faulty;
+use crate::{
+    Checking, Membership, Parts, Quotas, StorageClient, StorageEndpoint, StorageNode, Uploader,
+};
 
 const VALIDITY: Validity = Validity {
     not_before_ms: 1_600_000_000_000,
@@ -90,8 +93,9 @@ impl Organization {
 pub(crate) struct Site {
     pub(crate) storage: StorageNode,
     pub(crate) node: Node,
+    pub(crate) faulty: Arc<Faulty>,
     pub(crate) endpoint: StorageEndpoint,
-    _data: TempDir,
+    pub(crate) data: TempDir,
     _stop: oneshot::Sender<()>,
 }
 
@@ -151,12 +155,14 @@ impl World {
             listener,
         } = ground;
         let channel = self.channel();
+        let faulty = Arc::new(Faulty::new(node.clone()));
         let parts = Parts {
             organization: self.organizations[index].id.clone(),
             name: "storage0".to_owned(),
-            node: node.clone(),
+            node: faulty.clone(),
             membership: Membership::new(&channel).unwrap(),
             quotas,
+            checking: Checking::default(),
             sources: self.clock.sources(),
         };
         let storage = StorageNode::open(parts, data.path()).unwrap();
@@ -171,8 +177,9 @@ impl World {
         Site {
             storage,
             node,
+            faulty,
             endpoint,
-            _data: data,
+            data,
             _stop: stop,
         }
     }

@@ -14,11 +14,13 @@ use clap::{Parser, Subcommand};
 use stela_client::{Gateway, GatewayOptions, Network, Sources};
 use stela_identity::Credentials;
 use stela_identity::tls::{self, TlsIdentity, TlsIncoming, TlsRoots, TlsSettings};
-use stela_ipfs::{Node, NodeConfig, SwarmKey, generate_swarm_key};
+use stela_ipfs::{
+    KuboConfig, KuboNode, Node, NodeConfig, PinningNode, SwarmKey, generate_swarm_key,
+};
 use stela_protocol::block::Block;
 use stela_protocol::config::{self, ChannelConfig};
 use stela_storage::follower::{self, Follower};
-use stela_storage::{Config, Membership, Parts, StorageEndpoint, StorageNode, limits};
+use stela_storage::{Blobs, Config, Membership, Parts, StorageEndpoint, StorageNode, limits};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -142,6 +144,7 @@ async fn run(path: &Path) -> anyhow::Result<()> {
         node: node.clone(),
         membership: Membership::new(&channel)?,
         quotas: config.quotas,
+        checking: config.checking,
         sources: Sources::default(),
     };
     let storage = StorageNode::open(parts, &config.data)
@@ -151,7 +154,7 @@ async fn run(path: &Path) -> anyhow::Result<()> {
     let mut tasks = follow(&config, &storage, &network, &tls)?;
     let served = serve(&config, &storage, tls).await;
     tasks.shutdown().await;
-    node.shutdown().await;
+    node.close().await;
     served
 }
 
@@ -191,14 +194,37 @@ fn tls_settings(config: &Config, channel: &ChannelConfig) -> anyhow::Result<TlsS
     TlsSettings::new(identity, &roots).context("TLS settings")
 }
 
-async fn start_node(config: &Config) -> anyhow::Result<Node> {
-    let swarm_key = SwarmKey::read(&config.swarm_key)?;
-    let mut node = NodeConfig::new(config.data.join("ipfs"), swarm_key);
-    node.listen.clone_from(&config.swarm_listen);
-    node.announce.clone_from(&config.swarm_announce);
-    Node::start(node)
-        .await
-        .context("cannot start the IPFS node")
+async fn start_node(config: &Config) -> anyhow::Result<Arc<dyn PinningNode>> {
+    match &config.blobs {
+        Blobs::Embedded {
+            listen,
+            announce,
+            swarm_key,
+        } => {
+            let swarm_key = SwarmKey::read(swarm_key)?;
+            let mut node = NodeConfig::new(config.data.join("ipfs"), swarm_key);
+            node.listen.clone_from(listen);
+            node.announce.clone_from(announce);
+            let started = Node::start(node).await;
+            Ok(Arc::new(started.context("cannot start the IPFS node")?))
+        }
+        Blobs::Kubo {
+            api,
+            authorization,
+            authorities,
+            collect,
+        } => {
+            let mut node = KuboConfig::new(config.data.join("kubo"), api.clone());
+            node.authorization.clone_from(authorization);
+            node.authorities.clone_from(authorities);
+            node.collect = *collect;
+            let started = KuboNode::start(node).await;
+            let node = started.context("cannot use the IPFS daemon")?;
+            tracing::warn!(%api, peer_id = %node.peer_id(), "blobs are kept by an IPFS daemon: \
+                whoever has the swarm's key can connect to it");
+            Ok(Arc::new(node))
+        }
+    }
 }
 
 fn network(config: &Config, tls: &TlsSettings) -> anyhow::Result<Network> {
@@ -225,6 +251,13 @@ fn follow(
     tasks.spawn(follower.run());
     tasks.spawn(follower::keep_time(storage.clone()));
     tasks.spawn(follower::keep_clean(storage.clone()));
+    tasks.spawn(follower::keep_checked(storage.clone()));
+    tasks.spawn(follower::keep_compared(
+        storage.clone(),
+        network.clone(),
+        config.contract.clone(),
+        config.replication,
+    ));
     tasks.spawn(follower::keep_members(
         storage.clone(),
         network.clone(),

@@ -44,6 +44,13 @@ impl View {
         self.storage.iter().any(|node| node.peer_id == *peer)
     }
 
+    /// Whose storage node it is.
+    pub(crate) fn owner(&self, peer: &PeerId) -> Option<String> {
+        let mut nodes = self.storage.iter();
+        let node = nodes.find(|node| node.peer_id == *peer)?;
+        Some(node.organization.to_string())
+    }
+
     /// The other storage nodes, as members of the swarm.
     pub(crate) fn neighbours(&self, own: &PeerId) -> Vec<Member> {
         let others = self.storage.iter().filter(|node| node.peer_id != *own);

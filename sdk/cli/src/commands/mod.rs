@@ -7,6 +7,7 @@ mod consent;
 mod events;
 mod record;
 mod register;
+mod storage;
 
 use std::path::Path;
 
@@ -37,6 +38,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
         Command::Tx(command) => channel::transaction(&load()?, command, output).await,
         Command::Events { from, count } => events::follow(&load()?, from, count, output).await,
         Command::Admin(command) => admin::run(&load()?, command, output).await,
+        Command::Storage(command) => storage::run(&load()?, command, output).await,
     }
 }
 

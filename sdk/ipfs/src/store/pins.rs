@@ -28,7 +28,7 @@ const VERSION: u8 = 1;
 const RECORD_BYTES: usize = 14;
 
 /// The pins of one node. All calls that change something block the thread.
-pub(super) struct PinStore {
+pub(crate) struct PinStore {
     folder: PathBuf,
     writer: FileWriter,
     durability: Durability,
@@ -36,7 +36,7 @@ pub(super) struct PinStore {
 }
 
 impl PinStore {
-    pub(super) fn open(
+    pub(crate) fn open(
         folder: PathBuf,
         writer: FileWriter,
         durability: Durability,
@@ -59,7 +59,7 @@ impl PinStore {
 
     /// Sets a pin. One that is there is never weakened: permanent stays permanent, and the later
     /// end of two leases counts.
-    pub(super) fn set(&self, cid: &Cid, kind: PinKind) -> Result<(), PinError> {
+    pub(crate) fn set(&self, cid: &Cid, kind: PinKind) -> Result<(), PinError> {
         let mut pins = self.pins.lock();
         let old = pins.get(cid).copied();
         if old.is_none() && pins.len() >= PINS_MAX {
@@ -75,7 +75,7 @@ impl PinStore {
     }
 
     /// Removes a pin; false if there was none.
-    pub(super) fn remove(&self, cid: &Cid) -> Result<bool, StoreError> {
+    pub(crate) fn remove(&self, cid: &Cid) -> Result<bool, StoreError> {
         let mut pins = self.pins.lock();
         if !pins.contains_key(cid) {
             return Ok(false);
@@ -89,7 +89,11 @@ impl PinStore {
         Ok(true)
     }
 
-    pub(super) fn list(&self) -> Vec<Pin> {
+    pub(crate) fn get(&self, cid: &Cid) -> Option<PinKind> {
+        self.pins.lock().get(cid).copied()
+    }
+
+    pub(crate) fn list(&self) -> Vec<Pin> {
         self.pins
             .lock()
             .iter()
