@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Every check of Stela: formatting, lints, licences and sources of dependencies, all tests, and the
-# demo as the end-to-end test. Prepares the machine as demo.sh does. Usage: ./deploy/test.sh
+# Every check of Stela: formatting, lints, licences and sources of dependencies, all tests, other
+# implementations of IPFS, and the demo as the end-to-end test. Prepares the machine as demo.sh does.
+# Usage: ./deploy/test.sh
 #
 # All stages run even if one fails, except those that need what it should have built. The exit code
 # is 0 if all passed, 1 if one failed, 3 or 4 as in setup.sh.
@@ -28,6 +29,7 @@ main() {
     stage "build" run cargo build --locked --workspace --bins
     stage_after "build" "contract" run ./deploy/build-contract.sh
     stage_after "contract" "tests" run_tests
+    stage_after "build" "interop" run ./deploy/interop.sh
     stage_after "contract" "demo" run_demo
     conclude
 }
