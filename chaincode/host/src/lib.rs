@@ -25,6 +25,9 @@ mod cache;
 mod compile;
 mod contract;
 mod engine;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod invocation;
 pub mod limits;
 mod package;

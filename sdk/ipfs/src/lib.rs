@@ -53,6 +53,9 @@ pub mod config;
 mod dag;
 pub mod error;
 mod fetch;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity;
 mod import;
 pub mod limits;

@@ -30,6 +30,9 @@ pub mod error;
 pub mod events;
 mod files;
 pub mod follower;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod leases;
 pub mod limits;
 pub mod membership;

@@ -133,14 +133,14 @@ fn longer(one: PinKind, two: PinKind) -> PinKind {
     }
 }
 
-fn line(kind: PinKind) -> String {
+pub(crate) fn line(kind: PinKind) -> String {
     match kind {
         PinKind::Permanent => "1 permanent\n".to_owned(),
         PinKind::Leased { until_ms } => format!("1 leased {until_ms}\n"),
     }
 }
 
-fn parse(text: &str) -> Option<PinKind> {
+pub(crate) fn parse(text: &str) -> Option<PinKind> {
     match text.strip_suffix('\n')?.split(' ').collect::<Vec<_>>()[..] {
         ["1", "permanent"] => Some(PinKind::Permanent),
         ["1", "leased", until_ms] => Some(PinKind::Leased {

@@ -25,7 +25,7 @@ use crate::error::{PinError, StoreError};
 use crate::limits::PINS_MAX;
 
 const VERSION: u8 = 1;
-const RECORD_BYTES: usize = 14;
+pub(crate) const RECORD_BYTES: usize = 14;
 
 /// The pins of one node. All calls that change something block the thread.
 pub(super) struct PinStore {
@@ -119,7 +119,7 @@ fn read(path: &Path, cid: &Cid) -> Result<PinKind, StoreError> {
     }))
 }
 
-fn encode(cid: &Cid, kind: PinKind) -> [u8; RECORD_BYTES] {
+pub(crate) fn encode(cid: &Cid, kind: PinKind) -> [u8; RECORD_BYTES] {
     let (kind, until_ms) = match kind {
         PinKind::Permanent => (0, 0),
         PinKind::Leased { until_ms } => (1, until_ms),
@@ -133,7 +133,7 @@ fn encode(cid: &Cid, kind: PinKind) -> [u8; RECORD_BYTES] {
     record
 }
 
-fn decode(cid: &Cid, record: &[u8]) -> Option<PinKind> {
+pub(crate) fn decode(cid: &Cid, record: &[u8]) -> Option<PinKind> {
     let record = <[u8; RECORD_BYTES]>::try_from(record).ok()?;
     let until_ms = u64::from_be_bytes(record[2..10].try_into().ok()?);
     let kind = match (record[0], record[1], until_ms) {
