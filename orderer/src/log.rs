@@ -42,8 +42,11 @@ impl Log {
         let last = kv.range(LOG, &[], None, 1, Direction::Backward)?;
         let last_index = last.first().map_or(Ok(0), |(key, _)| layout::number(key))?;
         let terms = Terms::read(kv.as_ref())?;
-        if hard_state.commit > last_index || terms.of(last_index) > hard_state.term {
-            return Err(corrupt("the log ends before what it had committed"));
+        let counts_on = last_index < u64::MAX;
+        if !counts_on || hard_state.commit > last_index || terms.of(last_index) > hard_state.term {
+            return Err(corrupt(
+                "the log ends before what it had committed, or never",
+            ));
         }
         let conf_state = ConfState {
             voters,
@@ -57,6 +60,15 @@ impl Log {
             terms,
             cache: Cache::default(),
         })
+    }
+
+    /// Reads every committed entry behind `applied`: Raft would end the process without a word when
+    /// it finds one missing or damaged.
+    ///
+    /// # Errors
+    /// [`StoreError`] says which one is.
+    pub fn check_unapplied(&self, applied: u64) -> Result<(), StoreError> {
+        (applied..self.hard_state.commit).try_for_each(|index| self.entry(index + 1).map(drop))
     }
 
     /// Term, vote and commit index as last staged.
@@ -396,6 +408,38 @@ mod tests {
             &mut batch,
         );
         batch.delete(LOG, layout::key(2));
+        kv.write(batch, Durability::Synced).unwrap();
+        assert!(matches!(Log::open(kv), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_committed_entry_that_is_missing_is_found_before_raft_asks_for_it() {
+        let kv = new_kv();
+        let mut log = Log::open(kv.clone()).unwrap();
+        append(&kv, &mut log, entries(1, &[1, 1, 1]));
+        let mut batch = WriteBatch::new();
+        let state = HardState {
+            term: 9,
+            commit: 3,
+            ..Default::default()
+        };
+        log.stage_hard_state(state, &mut batch);
+        kv.write(batch, Durability::Synced).unwrap();
+        assert!(Log::open(kv.clone()).unwrap().check_unapplied(0).is_ok());
+        let mut batch = WriteBatch::new();
+        batch.delete(LOG, layout::key(2));
+        kv.write(batch, Durability::Synced).unwrap();
+        let damaged = Log::open(kv).unwrap();
+        let found = damaged.check_unapplied(0);
+        assert!(matches!(found, Err(StoreError::Corrupt { .. })));
+        assert!(damaged.check_unapplied(2).is_ok());
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_counted_on_is_refused() {
+        let kv = new_kv();
+        let mut batch = WriteBatch::new();
+        batch.put(LOG, layout::key(u64::MAX), layout::encode_bytes(&[0; 9]));
         kv.write(batch, Durability::Synced).unwrap();
         assert!(matches!(Log::open(kv), Err(StoreError::Corrupt { .. })));
     }

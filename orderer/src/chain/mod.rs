@@ -125,6 +125,7 @@ impl Chain {
         if applied.index > log.hard_state().commit {
             return Err(corrupt("more is applied than was committed").into());
         }
+        log.check_unapplied(applied.index)?;
         let mut chain = Self {
             orderer: settings.orderer,
             raft: RawNode::new(&raft_config(settings, applied.index), log, logger)?,
