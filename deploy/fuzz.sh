@@ -70,7 +70,8 @@ learned=$STELA_CACHE/fuzz
 
 main() {
     local all target
-    run cargo build --locked -p stela-fuzz --bin stela-fuzz || fail 1 "the build failed; the reason is above"
+    # With the features that the whole workspace gives to what it depends on: that is built already.
+    run cargo build --locked --workspace --bin stela-fuzz || fail 1 "the build failed; the reason is above"
     mapfile -t all < <("$CARGO_TARGET_DIR/debug/stela-fuzz" list)
     if [ -n "$list" ]; then
         printf '%s\n' "${all[@]}"
@@ -87,7 +88,7 @@ main() {
 # Only our own crates are compiled for it: see deploy/fuzz/instrument.sh.
 build() {
     export RUSTC_WORKSPACE_WRAPPER=$STELA_ROOT/deploy/fuzz/instrument.sh
-    run cargo build --locked -p stela-fuzz --features engine --bin stela-fuzz-engine ||
+    run cargo build --locked --workspace --features stela-fuzz/engine --bin stela-fuzz-engine ||
         fail 1 "the build failed; the reason is above"
     unset RUSTC_WORKSPACE_WRAPPER
     engine=$CARGO_TARGET_DIR/debug/stela-fuzz-engine
