@@ -84,10 +84,15 @@ fn check_entries(message: &Message) -> Result<(), CodecError> {
     if message.term == 0 {
         return Err(CodecError::Undecodable("the term is missing"));
     }
+    // Raft takes term 0 for that of every entry that it does not have, and would append behind a gap.
+    let append = message.msg_type == MessageType::MsgAppend;
+    if append && (message.index == 0) != (message.log_term == 0) {
+        return Err(CodecError::Entries);
+    }
     let mut previous = (message.index, message.log_term);
     for entry in &message.entries {
         let in_order = previous.0.checked_add(1) == Some(entry.index)
-            && (previous.1..=message.term).contains(&entry.term)
+            && (previous.1.max(1)..=message.term).contains(&entry.term)
             && entry.context.is_empty();
         if !in_order {
             return Err(CodecError::Entries);
@@ -275,6 +280,14 @@ mod tests {
         assert_eq!(refused(|m| m.entries[1].term = 4), CodecError::Entries);
         assert_eq!(refused(|m| m.entries[0].term = 1), CodecError::Entries);
         assert_eq!(refused(|m| m.index = u64::MAX), CodecError::Entries);
+        assert_eq!(refused(|m| m.log_term = 0), CodecError::Entries);
+        let of_no_term = |m: &mut Message| {
+            (m.index, m.log_term) = (0, 0);
+            m.entries[0].index = 1;
+            m.entries[1].index = 2;
+            m.entries[0].term = 0;
+        };
+        assert_eq!(refused(of_no_term), CodecError::Entries);
         assert_eq!(
             refused(|m| m.entries[0].context = Bytes::from_static(b"x")),
             CodecError::Entries

@@ -256,6 +256,14 @@ pub(super) mod seeds {
             signatures: vec![signature],
         };
         let signed = [vec![3], part(&signatures.encode_to_vec())].concat();
+        let beyond = raft(message(APPEND_RESPONSE, 1, &[(6, 9)], &[]));
+        let no_term = raft(message(
+            APPEND,
+            1,
+            &[(8, 2)],
+            &[entry(0, 1, b""), entry(1, 2, b"")],
+        ));
+        let gap = raft(message(APPEND, 1, &[(6, 7), (8, 9)], &[entry(1, 8, b"")]));
         vec![
             [
                 raft(append()),
@@ -265,6 +273,13 @@ pub(super) mod seeds {
             ]
             .concat(),
             [lead.clone(), own.clone(), acknowledged.clone(), ticks(5)].concat(),
+            [
+                lead.clone(),
+                beyond,
+                raft(message(HEARTBEAT, 1, &[(8, 9)], &[])),
+            ]
+            .concat(),
+            [no_term, gap].concat(),
             [
                 lead,
                 own,
