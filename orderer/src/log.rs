@@ -39,6 +39,10 @@ impl Log {
         };
         let hard_state = decode_hard_state(meta(HARD_STATE)?)?;
         let voters = decode_numbers("conf_state", meta(CONF_STATE)?)?;
+        // Raft falls over a voter 0, and over one that is listed twice.
+        if voters.first().is_none_or(|first| *first == 0) || !voters.is_sorted_by(|a, b| a < b) {
+            return Err(corrupt("conf_state"));
+        }
         let last = kv.range(LOG, &[], None, 1, Direction::Backward)?;
         let last_index = last.first().map_or(Ok(0), |(key, _)| layout::number(key))?;
         let terms = Terms::read(kv.as_ref())?;
@@ -433,6 +437,17 @@ mod tests {
         let found = damaged.check_unapplied(0);
         assert!(matches!(found, Err(StoreError::Corrupt { .. })));
         assert!(damaged.check_unapplied(2).is_ok());
+    }
+
+    #[test]
+    fn voters_that_raft_would_fall_over_are_refused() {
+        for voters in [&[][..], &[0, 1], &[1, 1], &[2, 1]] {
+            let kv = new_kv();
+            let mut batch = WriteBatch::new();
+            batch.put(META, CONF_STATE, encode_numbers(voters));
+            kv.write(batch, Durability::Synced).unwrap();
+            assert!(matches!(Log::open(kv), Err(StoreError::Corrupt { .. })));
+        }
     }
 
     #[test]
