@@ -216,11 +216,13 @@ pub(super) mod seeds {
             &[number(1, 2), number(3, 8), number(4, 3), number(4, 5)].concat(),
         );
         let packed = field(1, &[number(1, 2), number(3, 8), field(4, &[3, 5])].concat());
+        let empty = field(1, &[number(1, 2), number(3, 8), field(4, &[0, 8])].concat());
         let links = [link(b"one"), link(b"three")].concat();
         vec![
             leaf,
             [links.clone(), sizes].concat(),
-            [packed, links].concat(),
+            [packed, links.clone()].concat(),
+            [empty, links].concat(),
             field(1, &number(1, 1)),
         ]
     }
