@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use stela_protocol::config::Orderer;
 use stela_protocol::{RpcError, pb};
-use stela_store::StoreError;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use crate::backoff::BackOff;
-use crate::channel::Channel;
+use crate::channel::{Channel, NotTaken};
 use crate::limits::{BACK_OFF_MAX, BACK_OFF_MIN, DELIVER_IDLE, DELIVER_TIMEOUT};
 use crate::remotes::{Remotes, Target, within};
-use crate::validation::{BlockRefused, check_block};
 
 /// Why one orderer was left for the next.
 #[derive(Debug, thiserror::Error)]
@@ -26,10 +24,8 @@ enum Left {
     Ended,
     #[error("{0}")]
     Failed(#[from] RpcError),
-    #[error("it sent a block that is not acceptable: {0}")]
-    Refused(#[from] BlockRefused),
-    #[error("a block could not be committed: {0}")]
-    Store(#[from] StoreError),
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
     #[error("the thread that committed a block fell")]
     Fallen(#[from] tokio::task::JoinError),
 }
@@ -38,7 +34,7 @@ impl Left {
     /// What must not happen to a ledger: the node has to end.
     fn is_fatal(&self) -> bool {
         match self {
-            Self::Store(error) => !error.is_retryable(),
+            Self::NotTaken(NotTaken::Store(error)) => !error.is_retryable(),
             Self::Fallen(_) => true,
             _ => false,
         }
@@ -90,7 +86,7 @@ fn report(channel: &Channel, orderer: &Orderer, left: &Left) {
     let (channel, id, organization) = (channel.id(), orderer.id, &orderer.organization);
     match left {
         Left::Idle => tracing::debug!(%channel, orderer = id, %organization, "{left}"),
-        Left::Refused(_) => {
+        Left::NotTaken(NotTaken::Refused(_)) => {
             tracing::error!(%channel, orderer = id, %organization, "left an orderer: {left}");
         }
         _ => tracing::warn!(%channel, orderer = id, %organization, "left an orderer: {left}"),
@@ -153,8 +149,7 @@ async fn open(
 
 async fn take(channel: Arc<Channel>, message: pb::Block) -> Result<(), Left> {
     let work = move || {
-        let block = check_block(channel.membership(), &channel.tip(), message)?;
-        channel.commit(&block)?;
+        let block = channel.take(message)?;
         tracing::debug!(
             channel = %channel.id(), block = %block.header.number,
             transactions = block.envelopes.len(), "committed"

@@ -11,6 +11,7 @@ use stela_protocol::block::Block;
 use stela_protocol::config::ConfigError;
 use stela_protocol::{
     BlockNumber, ChannelId, ErrorCode, Fingerprint, Hash32, Height, OrgId, RpcError, TransactionId,
+    pb,
 };
 use stela_store::{
     BlockCommit, Head, Kv, LedgerRead, PeerLedger, StateSnapshot, StoreError, TransactionRecord,
@@ -23,7 +24,7 @@ use crate::limits::{REPLAYS_MAX, STREAMS_MAX};
 use crate::membership::{Membership, MembershipError};
 use crate::notify::Waiters;
 use crate::replays::Replays;
-use crate::validation::{self, Rules, Tip};
+use crate::validation::{self, BlockRefused, Rules, Tip, check_block};
 
 /// Why a channel could not be joined or opened.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,17 @@ pub enum ChannelError {
         /// What is wrong.
         what: String,
     },
+}
+
+/// Why a block that came was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// It is not the next one, or too few orderers have signed it.
+    #[error("it sent a block that is not acceptable: {0}")]
+    Refused(#[from] BlockRefused),
+    /// It was not committed; unless the error is retryable, the node has to end.
+    #[error("a block could not be committed: {0}")]
+    Store(#[from] StoreError),
 }
 
 /// A channel: its ledger, its configuration, and who waits for its blocks.
@@ -238,6 +250,17 @@ impl Channel {
         let why = "a majority of the organizations reports another state than this peer has: \
                    restore its data from another peer's";
         Err(RpcError::new(ErrorCode::Damaged, why))
+    }
+
+    /// Checks a block that came from an orderer, validates and commits it. Blocks come one after the
+    /// other.
+    ///
+    /// # Errors
+    /// [`NotTaken`] says why not.
+    pub(crate) fn take(&self, message: pb::Block) -> Result<Block, NotTaken> {
+        let block = check_block(&self.membership, &self.tip(), message)?;
+        self.commit(&block)?;
+        Ok(block)
     }
 
     /// Validates and commits a block that was checked against the tip, and tells who waits. Blocks

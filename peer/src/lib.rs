@@ -37,9 +37,11 @@ mod remotes;
 mod replays;
 mod requests;
 pub mod validation;
+mod validator;
 
-pub use channel::ChannelError;
+pub use channel::{ChannelError, NotTaken};
 pub use clock::Clock;
 pub use config::{Config, ConfigFileError};
 pub use contracts::{PackagesError, compile};
 pub use peer::{Peer, PeerError, Stopper, Surroundings};
+pub use validator::Validator;
