@@ -3,11 +3,13 @@
 //! [`materials`] makes every key, certificate and configuration file; [`network`] starts the
 //! processes, joins them to the channel and ends them; [`relay`] stands before every port and
 //! records what crosses the wire; [`story`] is the demonstration, which leaves [`evidence`];
-//! [`verify`] looks at it from outside, with [`canary`] searching files for plaintext.
+//! [`verify`] looks at it from outside, with [`canary`] searching files for plaintext. [`faults`]
+//! does harm to such a network while clients use it, and checks what must hold.
 
 pub mod canary;
 pub mod cli;
 pub mod evidence;
+pub mod faults;
 pub mod limits;
 pub mod materials;
 pub mod network;
@@ -19,6 +21,8 @@ pub mod topology;
 pub mod users;
 pub mod verify;
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Context;
 
 /// Makes a contract package of what the compiler gave: a component, from a core module.
@@ -27,4 +31,22 @@ use anyhow::Context;
 /// When the bytes are no module of a contract.
 pub fn package(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     stela_host::componentize(module).context("this is no WebAssembly module of a contract")
+}
+
+/// The contract's module: the one that is named, or the one built beside the running program.
+///
+/// # Errors
+/// When there is none, with what to run to get it.
+pub fn contract_module(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(path) = named {
+        return Ok(path.to_owned());
+    }
+    let own = std::env::current_exe()?;
+    let mut folders = own.ancestors().skip(1).take(3);
+    folders
+        .find_map(|folder| {
+            let path = folder.join("contracts/healthcare.wasm");
+            path.is_file().then_some(path)
+        })
+        .context("the contract is not built; run ./deploy/build-contract.sh")
 }

@@ -20,3 +20,22 @@ pub const CLOCK_SKEW_MS: u64 = 5 * 60 * 1000;
 pub const VALIDITY_MS: u64 = 30 * 24 * 3600 * 1000;
 /// The channel's transaction window.
 pub const WINDOW_MS: u64 = 5 * 60 * 1000;
+
+/// Clients of the fault harness that write.
+pub const FAULT_WRITERS: usize = 4;
+/// The pause of each between two calls.
+pub const FAULT_CLIENT_PAUSE: Duration = Duration::from_millis(60);
+/// How long a peer may take to answer a client of the fault harness.
+pub const FAULT_ANSWER: Duration = Duration::from_secs(4);
+/// How long such a client waits for a commit; a transaction not seen by then is not counted.
+pub const FAULT_COMMIT: Duration = Duration::from_secs(30);
+/// How long a network may take after a fault until everything is as it should be.
+pub const FAULT_RECOVERY: Duration = Duration::from_secs(40);
+/// How long it is looked at a node that runs on damaged data.
+pub const FAULT_DAMAGED: Duration = Duration::from_secs(4);
+/// Acknowledged transactions about which such a peer is asked.
+pub const FAULT_STATUSES: usize = 10;
+/// Acknowledgements after a fault that show that the network works again.
+pub const FAULT_PROGRESS: usize = 5;
+/// How long a record that was being submitted during a fault is waited for after the checks.
+pub const FAULT_SUBMIT: Duration = Duration::from_secs(15);

@@ -106,7 +106,7 @@ impl Materials {
         let credentials =
             identities.issue(&self.subject(&node.name, node.kind.role(), BTreeMap::new()))?;
         credentials.save(&folder.join("identity"))?;
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let names = ["localhost".to_owned(), node.service.public.ip().to_string()];
         let transport = tls.issue(&node.name, &names, self.validity)?;
         transport.save(&folder.join("tls"))?;
         Ok(NodeCertificates {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use stela_client::{Admin, AdminOptions, Endpoint, NodeStatus};
 use stela_identity::Credentials;
@@ -14,7 +15,7 @@ use stela_protocol::{Hash32, OrgId, hash};
 
 use crate::limits::{POLL, READY, STOP};
 use crate::materials::{Materials, User, node_config, user_folder};
-use crate::process::{Process, binary, now_ms, runs, terminate};
+use crate::process::{Process, Signal, binary, now_ms, runs, send, terminate};
 use crate::relay;
 use crate::topology::{CHANNEL, Kind, Node, ORGANIZATIONS, Port, Topology};
 
@@ -34,9 +35,18 @@ pub struct NetworkFile {
 pub struct Network {
     folder: PathBuf,
     topology: Topology,
+    launcher: Launcher,
+    genesis: Vec<u8>,
     recorder: Option<Process>,
     processes: BTreeMap<String, Process>,
+    ids: ProcessIds,
 }
+
+/// The title of the node that each process runs.
+pub type ProcessIds = Arc<Mutex<BTreeMap<u32, String>>>;
+
+/// The words before a node's own command: a program that becomes the node's, and its arguments.
+pub type Launcher = Box<dyn Fn(&Node) -> Vec<String> + Send + Sync>;
 
 impl Network {
     /// Makes a new network in `folder`, which must be empty or absent, and brings it up to its
@@ -50,6 +60,28 @@ impl Network {
         users: &[User],
         progress: &dyn Fn(&str),
     ) -> anyhow::Result<Self> {
+        progress("making keys, certificates and the genesis block");
+        let topology = Topology::on_free_ports()?;
+        let directly: Launcher = Box::new(|_| Vec::new());
+        let mut network = Self::prepare(folder, topology, package, users, directly)?;
+        progress("starting nine nodes and the wire recorder");
+        network.start_recorder()?;
+        network.bring_up(package, progress).await?;
+        Ok(network)
+    }
+
+    /// Makes everything that the nodes of a new network need, in a folder that must be empty or
+    /// absent, and starts nothing.
+    ///
+    /// # Errors
+    /// When a file is not as it must be.
+    pub fn prepare(
+        folder: &Path,
+        topology: Topology,
+        package: &[u8],
+        users: &[User],
+        launcher: Launcher,
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
         anyhow::ensure!(
@@ -57,27 +89,43 @@ impl Network {
             "{} is not empty; remove it or choose another folder",
             folder.display()
         );
-        let topology = Topology::on_free_ports()?;
-        progress("making keys, certificates and the genesis block");
         let genesis = prepare(&folder, &topology, hash::package(package), users)?;
-        let mut network = Self {
+        Ok(Self {
             folder,
             topology,
+            launcher,
+            genesis,
             recorder: None,
             processes: BTreeMap::new(),
-        };
-        progress("starting nine nodes and the wire recorder");
-        network.start_recorder()?;
+            ids: ProcessIds::default(),
+        })
+    }
+
+    /// Brings a prepared network up to its first block. Whatever stands before the public addresses
+    /// has to pass on already.
+    ///
+    /// # Errors
+    /// When a process or an answer is not as it must be.
+    pub async fn bring_up(
+        &mut self,
+        package: &[u8],
+        progress: &dyn Fn(&str),
+    ) -> anyhow::Result<()> {
         for kind in [Kind::Orderer, Kind::Peer] {
-            network.start_all(kind)?;
+            self.start_all(kind)?;
         }
-        network.save()?;
+        self.save()?;
         progress("joining the channel and installing the contract");
-        network.join_all(&genesis, package).await?;
-        network.start_all(Kind::Storage)?;
-        network.save()?;
-        network.storage_ready().await?;
-        Ok(network)
+        let genesis = self.genesis.clone();
+        self.join_all(&genesis, package).await?;
+        self.start_all(Kind::Storage)?;
+        self.save()?;
+        self.storage_ready().await
+    }
+
+    /// Which process runs which node, as it changes.
+    pub fn process_ids(&self) -> ProcessIds {
+        self.ids.clone()
     }
 
     /// The network's folder.
@@ -90,7 +138,8 @@ impl Network {
         &self.topology
     }
 
-    fn node_folder(&self, node: &Node) -> PathBuf {
+    /// Where a node has its configuration, its data and its log.
+    pub fn node_folder(&self, node: &Node) -> PathBuf {
         self.folder.join(&node.organization).join(&node.name)
     }
 
@@ -123,12 +172,39 @@ impl Network {
         let folder = self.node_folder(node);
         let role = node.kind.role();
         let config = folder.join(format!("{role}.toml"));
-        let arguments = ["--config", text(&config)?];
         let program = binary(&format!("stela-{role}"))?;
+        let mut words = (self.launcher)(node);
+        words.extend([&program, Path::new("--config"), &config].map(|p| p.display().to_string()));
         let log = node_log(&self.folder, node);
-        let process = Process::start(&node.title(), &program, &arguments, &log)?;
+        let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+        // Nobody may look for the process before it is written down.
+        let mut ids = self.ids.lock();
+        let process = Process::start(&node.title(), Path::new(&words[0]), &arguments, &log)?;
+        ids.retain(|_, title| *title != node.title());
+        ids.insert(process.id(), node.title());
+        drop(ids);
         self.processes.insert(node.title(), process);
         Ok(())
+    }
+
+    /// Starts a node unless its process runs.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn revive(&mut self, node: &Node) -> anyhow::Result<()> {
+        match self.runs(node)? {
+            true => Ok(()),
+            false => self.start(node),
+        }
+    }
+
+    /// Whether the process of a node runs, or is stopped by a signal.
+    ///
+    /// # Errors
+    /// When it was never started.
+    pub fn runs(&mut self, node: &Node) -> anyhow::Result<bool> {
+        let process = self.processes.get_mut(&node.title());
+        Ok(process.context("not started")?.check().is_ok())
     }
 
     /// `kill -9` of one node.
@@ -325,6 +401,7 @@ impl Network {
         // All are asked before any is waited for.
         for process in self.processes.values() {
             let _gone = terminate(process.id());
+            let _gone = send(process.id(), Signal::CONT);
         }
         for process in self.processes.values_mut() {
             process.stop(STOP)?;

@@ -6,7 +6,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+pub use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::limits::POLL;
 
@@ -116,11 +118,33 @@ impl Process {
 /// # Errors
 /// When there is no such process.
 pub fn terminate(id: u32) -> anyhow::Result<()> {
-    let id = rustix::process::Pid::from_raw(i32::try_from(id)?).context("process 0")?;
-    Ok(rustix::process::kill_process(
-        id,
-        rustix::process::Signal::TERM,
-    )?)
+    send(id, Signal::TERM)
+}
+
+/// Sends a signal to one process.
+///
+/// # Errors
+/// When there is no such process.
+pub fn send(id: u32, signal: Signal) -> anyhow::Result<()> {
+    Ok(rustix::process::kill_process(pid(id)?, signal)?)
+}
+
+/// From now on a process can make no file longer than this; without a limit: again as long as it
+/// likes. One that ignores SIGXFSZ is told by the failed write.
+///
+/// # Errors
+/// When there is no such process.
+pub fn limit_files(id: u32, bytes_max: Option<u64>) -> anyhow::Result<()> {
+    let limit = Rlimit {
+        current: bytes_max,
+        maximum: None,
+    };
+    rustix::process::prlimit(Some(pid(id)?), Resource::Fsize, limit)?;
+    Ok(())
+}
+
+fn pid(id: u32) -> anyhow::Result<rustix::process::Pid> {
+    rustix::process::Pid::from_raw(i32::try_from(id)?).context("process 0")
 }
 
 /// Whether process `id` runs the program at `path`, even when another build replaced the file.
@@ -137,7 +161,7 @@ fn started_from(link: &Path) -> &Path {
 
 /// The signals that ask a program to end: `Ctrl-C`, SIGTERM, and SIGHUP of a closed terminal.
 #[derive(Debug)]
-pub struct Interrupts([Signal; 3]);
+pub struct Interrupts([tokio::signal::unix::Signal; 3]);
 
 impl Interrupts {
     /// From now on these signals no longer end the program by themselves.
