@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Every check of Stela: formatting, lints, licences and sources of dependencies, all tests, and the
-# demo as the end-to-end test. Prepares the machine as demo.sh does. Usage: ./deploy/test.sh
+# Every check of Stela: formatting, lints, licences and sources of dependencies, all tests, the demo
+# as the end-to-end test, and some rounds of faults. Prepares the machine as demo.sh does.
+# Usage: ./deploy/test.sh
 #
 # All stages run even if one fails, except those that need what it should have built. The exit code
 # is 0 if all passed, 1 if one failed, 3 or 4 as in setup.sh.
@@ -29,6 +30,7 @@ main() {
     stage_after "build" "contract" run ./deploy/build-contract.sh
     stage_after "contract" "tests" run_tests
     stage_after "contract" "demo" run_demo
+    stage_after "contract" "faults" run_faults
     conclude
 }
 
@@ -131,6 +133,12 @@ run_demo() {
     done
     reported canary_hits 0 || wrong=1
     return "$wrong"
+}
+
+# A few rounds, one of each important kind; deploy/faults.sh runs as many as one likes.
+run_faults() {
+    run "$CARGO_TARGET_DIR/debug/stela-faults" --out "$STELA_ROOT/target/faults" --seed 1 --rounds 6 \
+        --only kill-leader,kill-all,one-way,full-disk,flipped-copy,kill-storage
 }
 
 # reported NAME VALUE
