@@ -65,6 +65,8 @@ pub enum ChannelError {
 pub struct Channel {
     /// The configuration.
     pub config: ChannelConfig,
+    /// The same as it travelled.
+    pub config_bytes: Bytes,
     /// Whom it vouches for.
     pub msp: Msp,
     /// Block 0.
@@ -80,12 +82,13 @@ impl Channel {
     /// [`ChannelError`] says what is wrong with it.
     pub fn from_genesis(bytes: Bytes) -> Result<Self, ChannelError> {
         let genesis = Block::decode(bytes)?;
-        let (_, config) = config::from_genesis(&genesis)?;
+        let (config_bytes, config) = config::from_genesis(&genesis)?;
         let msp = Msp::from_config(&config)?;
         let keys = orderer_keys(&config, &msp)?;
         let certificates = known_certificates(&config, &msp)?;
         Ok(Self {
             config,
+            config_bytes,
             msp,
             genesis,
             keys,

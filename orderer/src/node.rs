@@ -112,6 +112,11 @@ impl Node {
         &self.origin
     }
 
+    /// The certificate (DER) under which it signs.
+    pub fn certificate(&self) -> Bytes {
+        self.credentials.certificate.der().clone()
+    }
+
     /// TLS as it is now.
     pub fn tls(&self) -> &TlsSettings {
         &self.tls

@@ -5,13 +5,13 @@
 //! `blocks` fetches blocks, [`validation`] judges them, `channel` commits them and tells who
 //! waits. `admin` joins channels and installs packages, `registration` makes the peer's own
 //! certificate known, `reconciliation` fetches side items that are missing, `alarm` compares the
-//! state with the other peers'.
+//! state with the other peers', `health` says how this peer is.
 //!
 //! Invariants:
 //! - [`validation`] has no clock, no network and writes nothing.
 //! - A block is committed whole or not at all; when it cannot be, the node ends.
-//! - Nothing is answered to a caller who has not signed what she asks, except to other nodes over
-//!   mutual TLS.
+//! - Nothing is answered to a caller who has not signed what she asks, except to other nodes, and to
+//!   members how this peer is, over mutual TLS.
 //! - Side items leave this peer only to organizations that their commitment names.
 
 mod admin;
@@ -25,6 +25,7 @@ pub mod config;
 mod contracts;
 mod endorser;
 mod gateway;
+mod health;
 pub mod limits;
 pub mod membership;
 mod node;

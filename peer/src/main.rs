@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use stela_health::LastWords;
 use stela_peer::{Clock, Config, Peer, PeerError, Surroundings};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -94,14 +95,28 @@ fn start_logging(filter: &str) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let compiler = std::env::current_exe().context("where this program is")?;
     let surroundings = Surroundings {
         clock: Clock::system(),
         compiler: Some(compiler),
     };
+    let mut last_words = LastWords::open(&config.data);
+    let ended = run_until_told(config, surroundings, &mut last_words).await;
+    if let Err(error) = &ended {
+        last_words.say(Clock::system().now_ms(), &format!("{error:#}"));
+    }
+    ended
+}
+
+async fn run_until_told(
+    config: Config,
+    surroundings: Surroundings,
+    last_words: &mut LastWords,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let peer = Peer::start(config, surroundings).await?;
+    last_words.clear();
     let node = peer.stopper();
     tokio::spawn(async move {
         tokio::select! {

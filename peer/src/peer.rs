@@ -249,6 +249,7 @@ async fn serve(node: Arc<Node>, incoming: TlsIncoming) -> Result<(), tonic::tran
     let endorser = EndorserServer::new(EndorserService(node.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let health = stela_health::service(node.clone());
     let admin = AdminServer::new(AdminService(node))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -256,6 +257,7 @@ async fn serve(node: Arc<Node>, incoming: TlsIncoming) -> Result<(), tonic::tran
         .add_service(gateway)
         .add_service(endorser)
         .add_service(admin)
+        .add_service(health)
         .serve_with_incoming_shutdown(incoming, stop)
         .await
 }

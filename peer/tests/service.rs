@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use stela_protocol::difference::Part;
 use stela_protocol::hash::domain;
 use stela_protocol::limits::MESSAGE_BYTES_MAX;
 use stela_protocol::{ErrorCode, Hash32, TransactionId, ValidationCode, hash, pb};
@@ -427,6 +428,18 @@ async fn who_is_behind_is_asked_again_and_named_if_it_stays_so() {
         stays.is_retryable() && stays.message.contains("B/peer0 (at height"),
         "{stays}"
     );
+    // In what they differ is said by the names of its parts and the keys, never by a value.
+    let [difference] = &stays.differences[..] else {
+        panic!("{:?}", stays.differences);
+    };
+    assert_eq!(
+        (difference.node.as_str(), difference.other.as_str()),
+        ("B/peer0", "A/peer0")
+    );
+    let parts: Vec<Part> = difference.parts.iter().map(|part| part.part).collect();
+    assert_eq!(parts, [Part::Response, Part::Versions]);
+    assert!(!difference.parts[1].keys.is_empty());
+    assert!(!stays.message.contains("only A knows"), "{stays}");
     let (asking, proposal) = (client.clone(), client.proposal("get", &[]));
     let asked = tokio::spawn(async move { asking.endorse(&proposal, vec![]).await });
     network.chain.release(&org("B"));

@@ -76,6 +76,7 @@ pub mod answer;
 mod audit;
 mod caller;
 mod consent;
+mod describe;
 mod encryption;
 pub mod event;
 mod keys;
@@ -92,6 +93,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stela_guest::{ContractError, Ledger, export_contract, json};
 
+pub use describe::describe_key;
 pub use value::{Basis, Cid, HeaderText, PublicKeyText, RejectReason, State};
 
 export_contract!(invoke);

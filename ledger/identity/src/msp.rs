@@ -193,6 +193,26 @@ impl Msp {
         })
     }
 
+    /// The membership of one organization alone, under one of its roots (DER): it says who belongs
+    /// to the organization where no channel is known.
+    ///
+    /// # Errors
+    /// [`MspError`] when the root certificate is not sound.
+    pub fn of_organization(id: &OrgId, root: &[u8]) -> Result<Self, MspError> {
+        let organization = Organization {
+            id: id.clone(),
+            root_certificate: root.to_vec().into(),
+            tls_root_certificates: Vec::new(),
+            peers: Vec::new(),
+            storage: Vec::new(),
+            revoked: BTreeSet::new(),
+        };
+        Ok(Self {
+            sequence: 0,
+            members: BTreeMap::from([member(&organization)?]),
+        })
+    }
+
     /// The configuration's number.
     pub fn sequence(&self) -> u64 {
         self.sequence

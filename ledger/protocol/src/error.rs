@@ -3,6 +3,7 @@
 use prost::Message;
 use tonic::{Code, Status};
 
+use crate::difference::ResultDifference;
 use crate::pb;
 
 /// What kind of thing went wrong; a stable word that programs may compare.
@@ -152,6 +153,8 @@ pub struct RpcError {
     pub message: String,
     /// The node that said it, `Organization/name`; empty when it was found here.
     pub origin: String,
+    /// In what endorsers differ, for [`ErrorCode::EndorsementMismatch`].
+    pub differences: Box<[ResultDifference]>,
 }
 
 impl RpcError {
@@ -161,7 +164,15 @@ impl RpcError {
             code,
             message: message.into(),
             origin: String::new(),
+            differences: Box::default(),
         }
+    }
+
+    /// The same error with what endorsers differ in.
+    #[must_use]
+    pub fn with_differences(mut self, differences: Vec<ResultDifference>) -> Self {
+        self.differences = differences.into();
+        self
     }
 
     /// The same error, said by `origin` unless another node said it first.
@@ -186,6 +197,7 @@ impl From<RpcError> for Status {
             message: error.message.clone(),
             retryable: error.is_retryable(),
             origin: error.origin,
+            differences: error.differences.into_iter().map(Into::into).collect(),
         };
         Self::with_details(
             error.code.grpc(),
@@ -206,6 +218,7 @@ impl From<&Status> for RpcError {
                 code,
                 message: detail.message,
                 origin: detail.origin,
+                differences: ResultDifference::all(detail.differences).into(),
             };
         }
         let code = match status.code() {

@@ -10,6 +10,7 @@
 
 pub mod block;
 pub mod config;
+pub mod difference;
 pub mod error;
 pub mod hash;
 pub mod ids;

@@ -55,6 +55,12 @@ pub const POLICY_BYTES_MAX: usize = 4096;
 pub const POLICY_DEPTH_MAX: usize = 8;
 /// Principals named by one policy.
 pub const POLICY_PRINCIPALS_MAX: usize = 128;
+/// Keys that an error names for each part in which results differ.
+pub const DIFFERENCE_KEYS_MAX: usize = 4;
+/// Bytes of all keys in one error: it travels in the head of an answer.
+pub const DIFFERENCE_BYTES_MAX: usize = 4 << 10;
+/// Endorsers of which an error says in what their results differ.
+pub const DIFFERENCE_NODES_MAX: usize = 8;
 /// Organizations of one channel.
 pub const ORGANIZATIONS_MAX: usize = 256;
 /// Orderers of one channel.

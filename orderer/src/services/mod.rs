@@ -5,6 +5,7 @@ mod admin;
 mod broadcast;
 mod consensus;
 mod deliver;
+mod health;
 
 use std::sync::Arc;
 
@@ -54,6 +55,7 @@ pub async fn serve(node: Arc<Node>, listener: TcpListener) -> Result<(), ServeEr
         .add_service(deliver)
         .add_service(consensus)
         .add_service(admin)
+        .add_service(stela_health::service(node.clone()))
         .serve_with_incoming_shutdown(incoming, node.stop().cancelled())
         .await?;
     Ok(())

@@ -8,6 +8,7 @@ use stela_identity::CertificateError;
 use stela_identity::tls::TlsError;
 use stela_protocol::block::BlockError;
 use stela_protocol::config::ConfigError;
+use stela_protocol::difference::ResultDifference;
 use stela_protocol::transaction::TransactionError;
 use stela_protocol::{
     BlockNumber, ChannelId, Hash32, IdError, RpcError, TransactionId, UnknownCode, ValidationCode,
@@ -131,6 +132,15 @@ impl EndorseError {
     /// Whether trying again can help.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Rpc { source, .. } if source.is_retryable())
+    }
+
+    /// Which endorsers found another result than the others, and in what it differs; empty when that
+    /// is not why it failed. Keys are named, values never.
+    pub fn differences(&self) -> &[ResultDifference] {
+        match self {
+            Self::Rpc { source, .. } => &source.differences,
+            _ => &[],
+        }
     }
 }
 
@@ -564,5 +574,70 @@ impl AdminError {
     /// Whether trying again can help.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Rpc { source, .. } if source.is_retryable())
+    }
+}
+
+/// A node did not say how it is.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthError {
+    /// The node refused or failed.
+    #[error("asking {address} how it is: {source}")]
+    Rpc {
+        /// Where the node answers.
+        address: String,
+        /// What the node answered.
+        source: RpcError,
+    },
+    /// The answer is not well formed.
+    #[error("what {address} says of itself is not well formed: {why}")]
+    Format {
+        /// Where the node answers.
+        address: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl HealthError {
+    /// Whether trying again can help.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Rpc { source, .. } if source.is_retryable())
+    }
+}
+
+/// A transaction could not be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// The verdict.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The channel's configuration.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The blocks.
+    #[error(transparent)]
+    Blocks(#[from] BlocksError),
+    /// The orderers of the configuration.
+    #[error(transparent)]
+    Quorum(#[from] QuorumError),
+    /// The block that a peer names does not have the transaction.
+    #[error("block {block} does not have transaction {transaction}, though a peer says so")]
+    Elsewhere {
+        /// The transaction.
+        transaction: TransactionId,
+        /// The block.
+        block: BlockNumber,
+    },
+}
+
+impl ExplainError {
+    /// Whether trying again can help.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Commit(error) => error.is_retryable(),
+            Self::Query(error) => error.is_retryable(),
+            Self::Blocks(error) => error.is_retryable(),
+            Self::Quorum(_) | Self::Elsewhere { .. } => false,
+        }
     }
 }

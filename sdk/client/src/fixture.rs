@@ -122,7 +122,7 @@ impl World {
         blocks
     }
 
-    fn header_signature(&self, index: usize, block: &Block) -> pb::HeaderSignature {
+    pub(crate) fn header_signature(&self, index: usize, block: &Block) -> pb::HeaderSignature {
         let signature = self.orderers[index].sign(domain::HEADER, block.hash.as_bytes());
         let signature = Bytes::copy_from_slice(&signature);
         pb::HeaderSignature {

@@ -40,7 +40,9 @@ mod contract;
 mod endpoints;
 mod error;
 mod events;
+mod explain;
 mod gateway;
+mod health;
 pub mod limits;
 mod network;
 mod options;
@@ -58,11 +60,16 @@ pub use commit::{Commit, CommitStatus};
 pub use contract::{Contract, Submitted};
 pub use error::{
     AdminError, BlocksError, CheckpointError, CommitError, ConnectError, EndorseError,
-    EvaluateError, EventsError, InvalidTransaction, ProposalError, QueryError, QuorumError,
-    RegisterError, SideError, SubmitError, TransactError,
+    EvaluateError, EventsError, ExplainError, HealthError, InvalidTransaction, ProposalError,
+    QueryError, QuorumError, RegisterError, SideError, SubmitError, TransactError,
 };
 pub use events::{Event, EventStream, Start};
+pub use explain::{
+    Cause, Change, ChangedRange, ChangedRead, Committed, Endorser, ExplainOptions, Explanation,
+    Fate, Fault, Party, Prospect, Style, Uncommitted,
+};
 pub use gateway::Gateway;
+pub use health::{ChannelHealth, ClockOffset, Health, NodeHealth};
 pub use network::{ChannelInfo, Network};
 pub use options::{Endpoint, GatewayOptions, Timeouts};
 pub use proposal::{Evaluation, Proposal, ProposalBuilder};

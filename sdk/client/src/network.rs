@@ -14,8 +14,9 @@ use crate::blocks::BlockStream;
 use crate::commit::Commit;
 use crate::contract::Contract;
 use crate::endpoints::{is_elsewhere, unary};
-use crate::error::{EndorseError, QueryError, RegisterError, SideError};
+use crate::error::{EndorseError, ExplainError, QueryError, RegisterError, SideError};
 use crate::events::{EventStream, Start};
+use crate::explain::{self, ExplainOptions, Explanation};
 use crate::gateway::Inner;
 use crate::limits::SIDE_ITEMS_PER_CALL_MAX;
 use crate::registration::{self, Registered};
@@ -180,6 +181,21 @@ impl Network {
     /// Any transaction of the channel, to ask for its verdict.
     pub fn commit(&self, transaction: TransactionId) -> Commit {
         Commit::new(self.clone(), transaction)
+    }
+
+    /// Why a transaction has the verdict that it has: which of its reads were changed by whom, whose
+    /// endorsement is missing, what can still become of it. `looked_at` hears how many blocks were
+    /// looked at so far, of at most `EXPLAIN_BLOCKS_MAX`.
+    ///
+    /// # Errors
+    /// [`ExplainError`] when no peer answers, or the blocks are not as they must be.
+    pub async fn explain(
+        &self,
+        transaction: TransactionId,
+        options: ExplainOptions,
+        looked_at: impl Fn(u64),
+    ) -> Result<Explanation, ExplainError> {
+        explain::explain(self, transaction, options, looked_at).await
     }
 
     /// A transaction from its envelope, as kept from before a crash.

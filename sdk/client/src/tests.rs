@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use stela_identity::Certificate;
+use stela_protocol::difference::{Part, PartDifference, ResultDifference};
 use stela_protocol::hash;
 use stela_protocol::{
     BlockNumber, ErrorCode, Hash32, OrgId, TransactionId, ValidationCode, limits, pb,
@@ -248,11 +249,25 @@ async fn endorsers_that_disagree_are_an_error_worth_a_retry() {
     let world = world();
     let peer = world.peer().await;
     let contract = world.contract(&[&peer.address]);
-    let mismatch = refused(ErrorCode::EndorsementMismatch);
+    let difference = ResultDifference {
+        node: "HospitalB/peer0".to_owned(),
+        other: "HospitalA/peer0".to_owned(),
+        parts: vec![PartDifference {
+            part: Part::Writes,
+            count: 7,
+            keys: vec![Bytes::from_static(b"key")],
+        }],
+    };
+    let mismatch = refused(ErrorCode::EndorsementMismatch).with_differences(vec![difference]);
     peer.state.lock().endorse.push_back(Err(mismatch.clone()));
     let error = soon(contract.submit("echo", ["a"])).await.unwrap_err();
     assert!(error.is_retryable());
     assert_eq!(error.rpc(), Some(&mismatch));
+    let TransactError::Endorse(endorse) = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(endorse.differences(), &*mismatch.differences);
+    assert_eq!(endorse.differences()[0].to_string(), "writes (7)");
     peer.state
         .lock()
         .endorse

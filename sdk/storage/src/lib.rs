@@ -22,6 +22,7 @@
 //! | `leases/` | who pays for which lease ([`leases`]) |
 //! | `wanted/` | what should be here and is not yet ([`wanted`]) |
 //! | `checkpoint` | the last event that was dealt with |
+//! | `last-words` | why the node had to stop ([`stela_health`]) |
 
 mod admission;
 pub mod client;
@@ -30,6 +31,7 @@ pub mod error;
 pub mod events;
 mod files;
 pub mod follower;
+mod health;
 pub mod leases;
 pub mod limits;
 pub mod membership;
@@ -61,6 +63,7 @@ pub mod pb {
 pub use client::{NodeStatus, StorageClient, StorageEndpoint};
 pub use config::{Config, Replication};
 pub use error::{AdmitError, CallError, HoldError, RequestError, UploadError};
+pub use health::HealthNode;
 pub use leases::Quotas;
 pub use membership::Membership;
 pub use service::{Parts, StorageNode, StorageService};

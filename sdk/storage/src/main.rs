@@ -12,13 +12,15 @@ use anyhow::Context;
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use stela_client::{Gateway, GatewayOptions, Network, Sources};
+use stela_health::LastWords;
 use stela_identity::Credentials;
 use stela_identity::tls::{self, TlsIdentity, TlsIncoming, TlsRoots, TlsSettings};
 use stela_ipfs::{Node, NodeConfig, SwarmKey, generate_swarm_key};
+use stela_protocol::Hash32;
 use stela_protocol::block::Block;
 use stela_protocol::config::{self, ChannelConfig};
 use stela_storage::follower::{self, Follower};
-use stela_storage::{Config, Membership, Parts, StorageEndpoint, StorageNode, limits};
+use stela_storage::{Config, HealthNode, Membership, Parts, StorageEndpoint, StorageNode, limits};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -70,7 +72,7 @@ async fn main() -> ExitCode {
         (Some(Command::SwarmKey { out }), _) => swarm_key(&out),
         (None, Some(config)) => {
             log(arguments.log_json);
-            run(&config).await
+            run_and_leave_word(&config).await
         }
         (None, None) => Err(anyhow::anyhow!("say which node to run: --config FILE")),
     };
@@ -124,11 +126,23 @@ fn swarm_key(out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run(path: &Path) -> anyhow::Result<()> {
+/// Runs the node; why it had to stop is left in its data folder.
+async fn run_and_leave_word(path: &Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
-    let channel = genesis(&config)?;
-    let tls = tls_settings(&config, &channel)?;
-    let node = start_node(&config).await?;
+    let mut last_words = LastWords::open(&config.data);
+    let ended = run(&config, &mut last_words).await;
+    if let Err(error) = &ended {
+        last_words.say(Sources::default().now_ms(), &format!("{error:#}"));
+    }
+    ended
+}
+
+async fn run(config: &Config, last_words: &mut LastWords) -> anyhow::Result<()> {
+    let (genesis_hash, channel) = genesis(config)?;
+    let tls = tls_settings(config, &channel)?;
+    let swarm_key = SwarmKey::read(&config.swarm_key)?;
+    let fingerprint = swarm_key.fingerprint();
+    let node = start_node(config, swarm_key).await?;
     let peer_id = node.peer_id();
     if !StorageEndpoint::all(&channel)
         .iter()
@@ -136,32 +150,48 @@ async fn run(path: &Path) -> anyhow::Result<()> {
     {
         tracing::warn!(%peer_id, "the channel's configuration does not name this node yet");
     }
+    let membership = Membership::new(&channel)?;
+    let credentials = Arc::new(
+        Credentials::load(&config.identity)
+            .with_context(|| format!("identity in {}", config.identity.display()))?,
+    );
+    let health = HealthNode {
+        organization: config.organization.clone(),
+        name: config.name.clone(),
+        certificate: credentials.certificate.der().clone(),
+        data: config.data.clone(),
+        genesis_hash,
+        swarm_key: fingerprint,
+        node: node.clone(),
+        membership: membership.clone(),
+        sources: Sources::default(),
+    };
     let parts = Parts {
         organization: config.organization.clone(),
         name: config.name.clone(),
         node: node.clone(),
-        membership: Membership::new(&channel)?,
+        membership,
         quotas: config.quotas,
         sources: Sources::default(),
     };
     let storage = StorageNode::open(parts, &config.data)
         .with_context(|| format!("cannot open {}", config.data.display()))?;
     storage.join_swarm().await;
-    let network = network(&config, &tls)?;
-    let mut tasks = follow(&config, &storage, &network, &tls)?;
-    let served = serve(&config, &storage, tls).await;
+    let network = network(config, &tls, credentials)?;
+    let mut tasks = follow(config, &storage, &network, &tls)?;
+    let served = serve(config, &storage, health, tls, last_words).await;
     tasks.shutdown().await;
     node.shutdown().await;
     served
 }
 
-fn genesis(config: &Config) -> anyhow::Result<ChannelConfig> {
+fn genesis(config: &Config) -> anyhow::Result<(Hash32, ChannelConfig)> {
     let path = &config.genesis;
-    let read = || -> anyhow::Result<ChannelConfig> {
+    let read = || -> anyhow::Result<(Hash32, ChannelConfig)> {
         let block = Block::decode(Bytes::from(read_block(path)?))?;
-        Ok(config::from_genesis(&block)?.1)
+        Ok((block.hash, config::from_genesis(&block)?.1))
     };
-    let channel = read().with_context(|| format!("genesis block {}", path.display()))?;
+    let (hash, channel) = read().with_context(|| format!("genesis block {}", path.display()))?;
     anyhow::ensure!(
         channel.channel == config.channel,
         "{} is the genesis block of channel {}, not of {}",
@@ -169,7 +199,7 @@ fn genesis(config: &Config) -> anyhow::Result<ChannelConfig> {
         channel.channel,
         config.channel
     );
-    Ok(channel)
+    Ok((hash, channel))
 }
 
 fn read_block(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -191,8 +221,7 @@ fn tls_settings(config: &Config, channel: &ChannelConfig) -> anyhow::Result<TlsS
     TlsSettings::new(identity, &roots).context("TLS settings")
 }
 
-async fn start_node(config: &Config) -> anyhow::Result<Node> {
-    let swarm_key = SwarmKey::read(&config.swarm_key)?;
+async fn start_node(config: &Config, swarm_key: SwarmKey) -> anyhow::Result<Node> {
     let mut node = NodeConfig::new(config.data.join("ipfs"), swarm_key);
     node.listen.clone_from(&config.swarm_listen);
     node.announce.clone_from(&config.swarm_announce);
@@ -201,10 +230,12 @@ async fn start_node(config: &Config) -> anyhow::Result<Node> {
         .context("cannot start the IPFS node")
 }
 
-fn network(config: &Config, tls: &TlsSettings) -> anyhow::Result<Network> {
-    let credentials = Credentials::load(&config.identity)
-        .with_context(|| format!("identity in {}", config.identity.display()))?;
-    let options = GatewayOptions::new(config.gateways.clone(), tls.clone(), Arc::new(credentials));
+fn network(
+    config: &Config,
+    tls: &TlsSettings,
+    credentials: Arc<Credentials>,
+) -> anyhow::Result<Network> {
+    let options = GatewayOptions::new(config.gateways.clone(), tls.clone(), credentials);
     Ok(Gateway::connect(options)?.network(config.channel.clone()))
 }
 
@@ -233,12 +264,19 @@ fn follow(
     Ok(tasks)
 }
 
-async fn serve(config: &Config, storage: &StorageNode, tls: TlsSettings) -> anyhow::Result<()> {
+async fn serve(
+    config: &Config,
+    storage: &StorageNode,
+    health: HealthNode,
+    tls: TlsSettings,
+    last_words: &mut LastWords,
+) -> anyhow::Result<()> {
     let listener = TcpListener::bind(&config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let incoming = TlsIncoming::new(listener, tls)?;
     tracing::info!(address = %incoming.local_addr(), "serving members");
+    last_words.clear();
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -252,6 +290,7 @@ async fn serve(config: &Config, storage: &StorageNode, tls: TlsSettings) -> anyh
     };
     tls::server()
         .add_service(storage.service())
+        .add_service(stela_health::service(Arc::new(health)))
         .serve_with_incoming_shutdown(incoming, stop)
         .await
         .context("the service of members ended")

@@ -18,6 +18,7 @@ pub struct Membership(Arc<RwLock<Arc<View>>>);
 /// One configuration.
 pub(crate) struct View {
     pub(crate) channel: ChannelId,
+    pub(crate) config: ChannelConfig,
     pub(crate) msp: Msp,
     pub(crate) storage: Vec<StorageEndpoint>,
 }
@@ -34,6 +35,7 @@ impl View {
         }
         Ok(Self {
             channel: config.channel.clone(),
+            config: config.clone(),
             msp: Msp::from_config(config)?,
             storage,
         })

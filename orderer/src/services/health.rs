@@ -1,0 +1,42 @@
+//! What this orderer says of itself to members.
+
+use stela_health::{Joined, Profile};
+use stela_protocol::{ChannelId, pb};
+
+use crate::driver;
+use crate::node::Node;
+
+impl stela_health::Node for Node {
+    fn profile(&self) -> Profile {
+        let settings = self.settings();
+        Profile {
+            organization: settings.organization.clone(),
+            name: settings.name.clone(),
+            kind: "orderer",
+            certificate: self.certificate(),
+            data: settings.data_dir.clone(),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        driver::now_ms()
+    }
+
+    fn joined(&self, channel: &ChannelId) -> Option<Joined> {
+        let ordered = self.channel(channel.as_str()).ok()?;
+        let view = *ordered.handle.view().borrow();
+        Some(Joined {
+            config: ordered.channel.config.clone(),
+            config_bytes: ordered.channel.config_bytes.clone(),
+            health: pb::ChannelHealth {
+                genesis_hash: ordered.channel.genesis.hash.to_bytes(),
+                height: view.head.next().0,
+                deliverable: view.deliverable.next().0,
+                leader: view.leader,
+                term: view.term,
+                orderer: ordered.orderer,
+                ..Default::default()
+            },
+        })
+    }
+}
