@@ -41,6 +41,12 @@ missing_packages() {
     can_compile c++ || echo g++
     has_libclang || echo libclang-dev
     has_certificates || echo ca-certificates
+    # Only the tests shift a clock.
+    [ "${STELA_TESTS:-}" != true ] || has_faketime || echo libfaketime
+}
+
+has_faketime() {
+    any_file '/usr/lib/*/faketime/libfaketimeMT.so.1'
 }
 
 # can_compile LANGUAGE: compiler and headers of AWS-LC (C) or RocksDB (C++20), and rustc's linker.

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Every check of Stela: formatting, lints, licences and sources of dependencies, all tests, and the
-# demo as the end-to-end test. Prepares the machine as demo.sh does. Usage: ./deploy/test.sh
+# Every check of Stela: formatting, lints, licences and sources of dependencies, all tests, the demo
+# as the end-to-end test, and the doctor's trial. Prepares the machine as demo.sh does. Usage: ./deploy/test.sh
 #
 # All stages run even if one fails, except those that need what it should have built. The exit code
 # is 0 if all passed, 1 if one failed, 3 or 4 as in setup.sh.
 
 set -euo pipefail
 
+STELA_TESTS=true
 # shellcheck source=deploy/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$STELA_ROOT"
@@ -29,6 +30,7 @@ main() {
     stage_after "build" "contract" run ./deploy/build-contract.sh
     stage_after "contract" "tests" run_tests
     stage_after "contract" "demo" run_demo
+    stage_after "contract" "trial" run_trial
     conclude
 }
 
@@ -131,6 +133,12 @@ run_demo() {
     done
     reported canary_hits 0 || wrong=1
     return "$wrong"
+}
+
+# A network with ten things wrong, one after the other, and what the doctor says.
+run_trial() {
+    run "$CARGO_TARGET_DIR/debug/stela-trial" --out "$STELA_ROOT/target/trial" \
+        --contract "$CARGO_TARGET_DIR/contracts/healthcare.wasm"
 }
 
 # reported NAME VALUE

@@ -3,7 +3,8 @@
 //! [`materials`] makes every key, certificate and configuration file; [`network`] starts the
 //! processes, joins them to the channel and ends them; [`relay`] stands before every port and
 //! records what crosses the wire; [`story`] is the demonstration, which leaves [`evidence`];
-//! [`verify`] looks at it from outside, with [`canary`] searching files for plaintext.
+//! [`verify`] looks at it from outside, with [`canary`] searching files for plaintext. [`trial`]
+//! breaks a network in ten ways and looks at what `stela doctor` says.
 
 pub mod canary;
 pub mod cli;
@@ -16,6 +17,7 @@ pub mod relay;
 pub mod report;
 pub mod story;
 pub mod topology;
+pub mod trial;
 pub mod users;
 pub mod verify;
 

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use stela_client::{Admin, AdminOptions, Endpoint, NodeStatus};
+use stela_client::{Admin, AdminOptions, Contract, Endpoint, Gateway, GatewayOptions, NodeStatus};
 use stela_identity::Credentials;
 use stela_identity::tls::{TlsIdentity, TlsRoots, TlsSettings};
-use stela_protocol::{Hash32, OrgId, hash};
+use stela_protocol::{ChannelId, ContractName, Hash32, OrgId, hash};
 
 use crate::limits::{POLL, READY, STOP};
 use crate::materials::{Materials, User, node_config, user_folder};
 use crate::process::{Process, binary, now_ms, runs, terminate};
 use crate::relay;
-use crate::topology::{CHANNEL, Kind, Node, ORGANIZATIONS, Port, Topology};
+use crate::topology::{CHANNEL, CONTRACT, Kind, Node, ORGANIZATIONS, Port, Topology};
 
 /// The wire recorder among the processes, which else have the title of a node.
 const RECORDER: &str = "recorder";
@@ -120,13 +120,81 @@ impl Network {
     /// # Errors
     /// When its program cannot be started.
     pub fn start(&mut self, node: &Node) -> anyhow::Result<()> {
+        self.start_through(node, &[] as &[&str])
+    }
+
+    /// Ends one node at once, if it still runs.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn stop_node(&mut self, node: &Node) -> anyhow::Result<()> {
+        let Some(mut process) = self.processes.remove(&node.title()) else {
+            return Ok(());
+        };
+        match process.check() {
+            Ok(()) => process.kill().map(drop),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Ends one node at once and starts it again.
+    ///
+    /// # Errors
+    /// When its program cannot be started.
+    pub fn restart(&mut self, node: &Node) -> anyhow::Result<()> {
+        self.stop_node(node)?;
+        self.start(node)
+    }
+
+    /// The same with `wrapper` before the command, which must put itself in its place.
+    ///
+    /// # Errors
+    /// When one of them cannot be started.
+    pub fn restart_through<S: AsRef<str>>(
+        &mut self,
+        node: &Node,
+        wrapper: &[S],
+    ) -> anyhow::Result<()> {
+        self.stop_node(node)?;
+        self.start_through(node, wrapper)
+    }
+
+    /// Waits until a node has ended by itself.
+    ///
+    /// # Errors
+    /// When it goes on.
+    pub async fn wait_ended(&mut self, node: &Node, patience: Duration) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + patience;
+        let process = self.processes.get_mut(&node.title());
+        let process = process.context("not started")?;
+        while process.check().is_ok() {
+            let title = node.title();
+            anyhow::ensure!(tokio::time::Instant::now() < deadline, "{title} goes on");
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Has a node join the channel that begins with this block, as soon as the node answers.
+    ///
+    /// # Errors
+    /// When it does not answer or refuses.
+    pub async fn join(&mut self, node: &Node, genesis: Vec<u8>) -> anyhow::Result<()> {
+        let admin = self.admin(node)?;
+        self.ready(node, || admin.status()).await?;
+        Ok(admin.join(genesis.into()).await?)
+    }
+
+    fn start_through<S: AsRef<str>>(&mut self, node: &Node, wrapper: &[S]) -> anyhow::Result<()> {
         let folder = self.node_folder(node);
         let role = node.kind.role();
         let config = folder.join(format!("{role}.toml"));
-        let arguments = ["--config", text(&config)?];
         let program = binary(&format!("stela-{role}"))?;
+        let own = [text(&program)?, "--config", text(&config)?];
+        let words: Vec<&str> = wrapper.iter().map(AsRef::as_ref).chain(own).collect();
+        let (program, arguments) = words.split_first().context("no command")?;
         let log = node_log(&self.folder, node);
-        let process = Process::start(&node.title(), &program, &arguments, &log)?;
+        let process = Process::start(&node.title(), Path::new(program), arguments, &log)?;
         self.processes.insert(node.title(), process);
         Ok(())
     }
@@ -217,6 +285,27 @@ impl Network {
             tls,
             credentials,
         ))?)
+    }
+
+    /// A user's own program: the channel and its contract, through any of the peers.
+    ///
+    /// # Errors
+    /// When the user's profile cannot be read.
+    pub fn client(&self, user: &User) -> anyhow::Result<(stela_client::Network, Contract)> {
+        let folder = user_folder(&self.folder, user);
+        let endpoints = self.topology.of(Kind::Peer).map(|node| {
+            let organization = OrgId::new(&node.organization)?;
+            anyhow::Ok(Endpoint {
+                organization,
+                address: node.service.public.to_string(),
+            })
+        });
+        let credentials = Arc::new(Credentials::load(&folder.join("identity"))?);
+        let tls = tls_settings(&self.folder, &folder.join("tls"))?;
+        let options = GatewayOptions::new(endpoints.collect::<Result<_, _>>()?, tls, credentials);
+        let channel = Gateway::connect(options)?.network(ChannelId::new(CHANNEL)?);
+        let contract = channel.contract(ContractName::new(CONTRACT)?);
+        Ok((channel, contract))
     }
 
     /// What a node says of itself.
@@ -446,7 +535,7 @@ fn prepare(
 }
 
 /// A new file that only its owner can read.
-fn write_secret(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn write_secret(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = std::fs::File::options();

@@ -82,7 +82,23 @@ pub(crate) enum Command {
     /// Make certificate authorities and enrol users and nodes; works offline, without a profile.
     #[command(subcommand)]
     Ca(Ca),
-    /// Print completions for a shell.
+    /// Find out what is wrong with this network, and what to do.
+    ///
+    /// Looks at the profile's own files and at every peer, orderer and storage node of the channel,
+    /// all at once and each within a deadline. Ends with 0 if nothing is wrong, with 1 if something
+    /// is.
+    Doctor {
+        /// The channel's first block, as the consortium gave it out: what every node must have, and
+        /// where the nodes are if no peer answers.
+        #[arg(long, value_name = "FILE")]
+        genesis: Option<PathBuf>,
+        /// Instead of the network, look at this configuration file of a node on this machine and at
+        /// what it names, before the node is started or after it stopped.
+        #[arg(long, value_name = "FILE", conflicts_with = "genesis")]
+        config: Option<PathBuf>,
+    },
+    /// Print completions for a shell, with the codes of consents and records and with the
+    /// organizations and peers that the profile names now.
     Completions {
         /// The shell.
         shell: Shell,
@@ -265,6 +281,19 @@ pub(crate) enum Tx {
     Status {
         /// Its id.
         id: stela_consent::Hex<32>,
+    },
+    /// Say in words why a transaction has its verdict, and what to do.
+    ///
+    /// Names which key was read at which version and who changed it since, whose endorsement is
+    /// missing or is of something else, by how much a time is off; and of a transaction that is not
+    /// committed, what can still become of it.
+    Explain {
+        /// Its id.
+        id: stela_consent::Hex<32>,
+        /// When it was made, such as 2026-11-22T15:28:44Z: then it is known whether one that is not
+        /// committed can still be.
+        #[arg(long, value_name = "TIME", value_parser = crate::commands::parse_time)]
+        made: Option<u64>,
     },
 }
 

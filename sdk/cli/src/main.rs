@@ -1,11 +1,14 @@
 //! The command `stela`.
 //!
 //! `arguments` says what can be asked, `profile` who asks and of whom, `session` connects, and each
-//! file of `commands` does one thing. `output` prints it, as text or as JSON.
+//! file of `commands` does one thing; `doctor` finds out what is wrong. `output` prints it, as text or
+//! as JSON.
 
 mod arguments;
 mod commands;
+mod doctor;
 mod failure;
+mod limits;
 mod output;
 mod profile;
 mod session;

@@ -69,6 +69,16 @@ impl Output {
         bar.enable_steady_tick(std::time::Duration::from_millis(100));
         Progress(bar)
     }
+
+    /// A bar that fills while so many steps are done, on a terminal only.
+    pub(crate) fn bar(&self, what: &str, steps: u64) -> Progress {
+        let progress = self.progress(what);
+        progress.0.set_length(steps);
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {bar:24} {pos}/{len}") {
+            progress.0.set_style(style);
+        }
+        progress
+    }
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
@@ -80,13 +90,31 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// A running spinner.
+/// A running spinner or bar.
 pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    /// Says something else from now on.
+    pub(crate) fn say(&self, what: &str) {
+        self.0.set_message(what.to_owned());
+    }
+
+    /// One step is done.
+    pub(crate) fn step(&self) {
+        self.0.inc(1);
+    }
+}
 
 impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
+}
+
+/// What another machine said, without what would make a terminal do things.
+pub(crate) fn printable(text: &str) -> String {
+    let visible = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(visible).collect()
 }
 
 /// A table with aligned columns and a heading.

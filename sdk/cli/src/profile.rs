@@ -22,23 +22,37 @@ use stela_records::keys::EncryptionKeyPair;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Settings {
-    organization: String,
-    channel: String,
+pub(crate) struct Settings {
+    pub(crate) organization: String,
+    pub(crate) channel: String,
     contract: String,
-    identity: PathBuf,
-    tls: PathBuf,
-    tls_roots: PathBuf,
-    swarm_key: PathBuf,
-    encryption_key: PathBuf,
-    peers: Vec<Peer>,
+    pub(crate) identity: PathBuf,
+    pub(crate) tls: PathBuf,
+    pub(crate) tls_roots: PathBuf,
+    pub(crate) swarm_key: PathBuf,
+    pub(crate) encryption_key: PathBuf,
+    pub(crate) peers: Vec<Peer>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Peer {
-    organization: String,
-    address: String,
+pub(crate) struct Peer {
+    pub(crate) organization: String,
+    pub(crate) address: String,
+}
+
+impl Settings {
+    /// Reads `profile.toml` in a profile's folder.
+    pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join("profile.toml");
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "no profile at {}; name its folder with --profile",
+                path.display()
+            )
+        })?;
+        toml::from_str(&text).with_context(|| format!("{} is not valid", path.display()))
+    }
 }
 
 /// A user's profile, read and checked.
@@ -54,15 +68,7 @@ pub(crate) struct Profile {
 
 impl Profile {
     pub(crate) fn load(folder: &Path) -> anyhow::Result<Self> {
-        let path = folder.join("profile.toml");
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!(
-                "no profile at {}; name its folder with --profile",
-                path.display()
-            )
-        })?;
-        let settings: Settings =
-            toml::from_str(&text).with_context(|| format!("{} is not valid", path.display()))?;
+        let settings = Settings::read(folder)?;
         let identity = folder.join(&settings.identity);
         let credentials = Credentials::load(&identity)
             .with_context(|| format!("no usable identity in {}", identity.display()))?;
@@ -156,7 +162,7 @@ impl Profile {
 }
 
 /// Every organization's TLS roots: one `ORGANIZATION.pem` for each.
-fn roots(folder: &Path) -> anyhow::Result<TlsRoots> {
+pub(crate) fn roots(folder: &Path) -> anyhow::Result<TlsRoots> {
     let mut roots = TlsRoots::new();
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("no TLS roots in {}", folder.display()))?;

@@ -22,7 +22,9 @@ pub(crate) async fn run(
             output.answer(&"joined", |text| (*text).to_owned())
         }
         Command::Install { node, package } => {
+            let progress = output.progress("installing; the peer compiles the package");
             let hash = connect(profile, node)?.install(read(&package)?).await?;
+            drop(progress);
             output.answer(
                 &Installed {
                     package_hash: hash.to_string(),

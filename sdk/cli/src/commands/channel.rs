@@ -114,6 +114,7 @@ async fn blocks(
         .blocks(BlockNumber(from), Some(end))
         .signed_by(quorum);
     let mut lines = Vec::new();
+    let bar = output.bar("checking blocks", end.0.saturating_sub(from));
     futures::pin_mut!(stream);
     while let Some(checked) = stream.next().await {
         let checked = checked?;
@@ -126,7 +127,9 @@ async fn blocks(
             signatures: checked.block.signatures.len(),
             verdicts: checked.codes.iter().map(|code| code.name()).collect(),
         });
+        bar.step();
     }
+    drop(bar);
     output.answer(&lines, |lines| {
         let rows: Vec<Vec<String>> = lines
             .iter()
@@ -168,7 +171,12 @@ pub(crate) async fn transaction(
     command: Tx,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let Tx::Status { id } = command;
+    let id = match command {
+        Tx::Status { id } => id,
+        Tx::Explain { id, made } => {
+            return super::explain::explain(profile, TransactionId(id.0), made, output).await;
+        }
+    };
     let commit = session::network(profile)?.commit(TransactionId(id.0));
     let status: CommitStatus = commit.status(LOOK).await?;
     let status = Status {
