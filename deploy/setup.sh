@@ -28,7 +28,7 @@ export HOME STELA_ROOT STELA_CACHE CARGO_TARGET_DIR
 disk_gib_min=12
 
 prepare_machine() {
-    install_packages
+    install_packages missing_packages
     check_rust
     check_disk
     claim_target_folder
@@ -41,6 +41,12 @@ missing_packages() {
     can_compile c++ || echo g++
     has_libclang || echo libclang-dev
     has_certificates || echo ca-certificates
+    # Only the tests shift a clock.
+    [ "${STELA_TESTS:-}" != true ] || has_faketime || echo libfaketime
+}
+
+has_faketime() {
+    any_file '/usr/lib/*/faketime/libfaketimeMT.so.1'
 }
 
 # can_compile LANGUAGE: compiler and headers of AWS-LC (C) or RocksDB (C++20), and rustc's linker.
@@ -76,9 +82,10 @@ any_file() {
     return 1
 }
 
+# install_packages COMMAND: the Debian packages that the command prints, which are those missing.
 install_packages() {
-    local packages administrator=()
-    packages=$(missing_packages | tr '\n' ' ')
+    local missing=$1 packages administrator=()
+    packages=$("$missing" | tr '\n' ' ')
     [ -n "$packages" ] || return 0
     packages=${packages% }
     if ! command -v apt-get >/dev/null; then
@@ -96,8 +103,8 @@ An administrator must run this command once:
     # shellcheck disable=SC2086
     run_quietly "installing $packages" apt_install $packages ||
         fail 1 "the packages could not be installed; is Debian's mirror reachable?"
-    [ -z "$(missing_packages)" ] ||
-        fail 1 "still missing after the installation: $(missing_packages | tr '\n' ' ')"
+    [ -z "$("$missing")" ] ||
+        fail 1 "still missing after the installation: $("$missing" | tr '\n' ' ')"
 }
 
 # The lists of packages are fetched only if they are absent or too old to install from.

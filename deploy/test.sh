@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Every check of Stela: formatting, lints, licences and sources of dependencies, all tests, and the
-# demo as the end-to-end test. Prepares the machine as demo.sh does. Usage: ./deploy/test.sh
+# Every check of Stela: formatting, lints, licences and sources of dependencies, all tests, other
+# implementations of IPFS, the demo as the end-to-end test, a large study with its interruptions and
+# limits of memory, some rounds of faults, and the doctor's trial. Prepares the machine as demo.sh does.
+# Usage: ./deploy/test.sh
 #
 # All stages run even if one fails, except those that need what it should have built. The exit code
 # is 0 if all passed, 1 if one failed, 3 or 4 as in setup.sh.
 
 set -euo pipefail
 
+STELA_TESTS=true
 # shellcheck source=deploy/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$STELA_ROOT"
@@ -28,7 +31,11 @@ main() {
     stage "build" run cargo build --locked --workspace --bins
     stage_after "build" "contract" run ./deploy/build-contract.sh
     stage_after "contract" "tests" run_tests
+    stage_after "build" "interop" run ./deploy/interop.sh
     stage_after "contract" "demo" run_demo
+    stage_after "contract" "large study" run_large
+    stage_after "contract" "faults" run_faults
+    stage_after "contract" "trial" run_trial
     conclude
 }
 
@@ -131,6 +138,23 @@ run_demo() {
     done
     reported canary_hits 0 || wrong=1
     return "$wrong"
+}
+
+# Small enough to take seconds; ./deploy/large.sh is for the full size.
+run_large() {
+    run "$CARGO_TARGET_DIR/debug/stela-large" --size 96MiB --out "$STELA_ROOT/target/large"
+}
+
+# A few rounds, one of each important kind; deploy/faults.sh runs as many as one likes.
+run_faults() {
+    run "$CARGO_TARGET_DIR/debug/stela-faults" --out "$STELA_ROOT/target/faults" --seed 1 --rounds 6 \
+        --only kill-leader,kill-all,one-way,full-disk,flipped-copy,kill-storage
+}
+
+# A network with ten things wrong, one after the other, and what the doctor says.
+run_trial() {
+    run "$CARGO_TARGET_DIR/debug/stela-trial" --out "$STELA_ROOT/target/trial" \
+        --contract "$CARGO_TARGET_DIR/contracts/healthcare.wasm"
 }
 
 # reported NAME VALUE

@@ -3,11 +3,16 @@
 //! [`materials`] makes every key, certificate and configuration file; [`network`] starts the
 //! processes, joins them to the channel and ends them; [`relay`] stands before every port and
 //! records what crosses the wire; [`story`] is the demonstration, which leaves [`evidence`];
-//! [`verify`] looks at it from outside, with [`canary`] searching files for plaintext.
+//! [`verify`] looks at it from outside, with [`canary`] searching files for plaintext. [`large`]
+//! measures what a study of gigabytes costs, and interrupts it wherever it can; [`faults`] does harm
+//! to such a network while clients use it, and checks what must hold; [`trial`] breaks a network in
+//! ten ways and looks at what `stela doctor` says.
 
 pub mod canary;
 pub mod cli;
 pub mod evidence;
+pub mod faults;
+pub mod large;
 pub mod limits;
 pub mod materials;
 pub mod network;
@@ -16,8 +21,11 @@ pub mod relay;
 pub mod report;
 pub mod story;
 pub mod topology;
+pub mod trial;
 pub mod users;
 pub mod verify;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -27,4 +35,22 @@ use anyhow::Context;
 /// When the bytes are no module of a contract.
 pub fn package(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     stela_host::componentize(module).context("this is no WebAssembly module of a contract")
+}
+
+/// The contract's module: the one that is named, or the one built beside the running program.
+///
+/// # Errors
+/// When there is none, with what to run to get it.
+pub fn contract_module(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(path) = named {
+        return Ok(path.to_owned());
+    }
+    let own = std::env::current_exe()?;
+    let mut folders = own.ancestors().skip(1).take(3);
+    folders
+        .find_map(|folder| {
+            let path = folder.join("contracts/healthcare.wasm");
+            path.is_file().then_some(path)
+        })
+        .context("the contract is not built; run ./deploy/build-contract.sh")
 }

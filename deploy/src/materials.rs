@@ -13,12 +13,13 @@
 //! | `swarm.key` | the key of the private IPFS swarm, known to members |
 //! | `wire/` | what crossed each port, in both directions |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use stela_consent::Role;
 use stela_identity::{
-    Certificate, CertificateAuthority, Credentials, Subject, TlsAuthority, Validity,
+    Certificate, CertificateAuthority, Configuration, Credentials, Subject, TlsAuthority, Validity,
 };
 use stela_protocol::{FORMAT_VERSION, Hash32, Message, OrgId, pb};
 
@@ -106,7 +107,7 @@ impl Materials {
         let credentials =
             identities.issue(&self.subject(&node.name, node.kind.role(), BTreeMap::new()))?;
         credentials.save(&folder.join("identity"))?;
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let names = ["localhost".to_owned(), node.service.public.ip().to_string()];
         let transport = tls.issue(&node.name, &names, self.validity)?;
         transport.save(&folder.join("tls"))?;
         Ok(NodeCertificates {
@@ -160,7 +161,8 @@ impl Materials {
     ) -> anyhow::Result<Vec<u8>> {
         let config = self.config(enrolled, swarm_ids, package)?;
         let block = stela_protocol::config::genesis(&config, now_ms)?;
-        stela_protocol::config::from_genesis(&block).context("the genesis block is not sound")?;
+        let (encoded, _) = stela_protocol::config::from_genesis(&block)?;
+        Configuration::new(encoded).context("the genesis block is not sound")?;
         let bytes = block.to_pb().encode_to_vec();
         std::fs::write(self.folder.join("public/genesis.block"), &bytes)?;
         Ok(bytes)
@@ -216,6 +218,9 @@ impl Materials {
             certificates: of(Kind::Peer)
                 .map(|(_, c)| c.certificate.der().clone())
                 .collect(),
+            orderers_ever: of(Kind::Orderer).count() as u64,
+            custodians: ORGANIZATIONS.map(str::to_owned).to_vec(),
+            custodian_threshold: 2,
         })
     }
 
@@ -254,8 +259,17 @@ impl Materials {
             peers: peers.collect(),
             storage: storage.collect::<anyhow::Result<_>>()?,
             revoked: Vec::new(),
+            roles: roles(),
         })
     }
+}
+
+/// The roles that certificates have: those of the contract, and those of nodes.
+fn roles() -> Vec<String> {
+    let nodes = [Kind::Orderer, Kind::Peer, Kind::Storage].map(Kind::role);
+    let people = Role::ALL.iter().map(|role| role.code());
+    let roles: BTreeSet<&str> = nodes.into_iter().chain(people).collect();
+    roles.into_iter().map(str::to_owned).collect()
 }
 
 /// The certificates of an enrolled node.
@@ -345,6 +359,7 @@ fn profile(user: &User, topology: &Topology) -> String {
     format!(
         "organization = \"{}\"\nchannel = \"{CHANNEL}\"\ncontract = \"{CONTRACT}\"\n\
          identity = \"identity\"\ntls = \"tls\"\ntls_roots = \"../../../public/tls-roots\"\n\
+         genesis = \"../../../public/genesis.block\"\n\
          swarm_key = \"swarm.key\"\nencryption_key = \"encryption.key\"\n{}",
         user.organization,
         peers.concat(),

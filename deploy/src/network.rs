@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use stela_client::{Admin, AdminOptions, Endpoint, NodeStatus};
+use stela_client::{Admin, AdminOptions, Contract, Endpoint, Gateway, GatewayOptions, NodeStatus};
 use stela_identity::Credentials;
 use stela_identity::tls::{TlsIdentity, TlsRoots, TlsSettings};
-use stela_protocol::{Hash32, OrgId, hash};
+use stela_protocol::{ChannelId, ContractName, Hash32, OrgId, hash};
 
 use crate::limits::{POLL, READY, STOP};
 use crate::materials::{Materials, User, node_config, user_folder};
-use crate::process::{Process, binary, now_ms, runs, terminate};
+use crate::process::{Process, Signal, binary, now_ms, runs, send, terminate};
 use crate::relay;
-use crate::topology::{CHANNEL, Kind, Node, ORGANIZATIONS, Port, Topology};
+use crate::topology::{CHANNEL, CONTRACT, Kind, Node, ORGANIZATIONS, Port, Topology};
 
 /// The wire recorder among the processes, which else have the title of a node.
 const RECORDER: &str = "recorder";
@@ -34,9 +35,18 @@ pub struct NetworkFile {
 pub struct Network {
     folder: PathBuf,
     topology: Topology,
+    launcher: Launcher,
+    genesis: Vec<u8>,
     recorder: Option<Process>,
     processes: BTreeMap<String, Process>,
+    ids: ProcessIds,
 }
+
+/// The title of the node that each process runs.
+pub type ProcessIds = Arc<Mutex<BTreeMap<u32, String>>>;
+
+/// The words before a node's own command: a program that becomes the node's, and its arguments.
+pub type Launcher = Box<dyn Fn(&Node) -> Vec<String> + Send + Sync>;
 
 impl Network {
     /// Makes a new network in `folder`, which must be empty or absent, and brings it up to its
@@ -50,6 +60,55 @@ impl Network {
         users: &[User],
         progress: &dyn Fn(&str),
     ) -> anyhow::Result<Self> {
+        Self::create_on(Topology::on_free_ports()?, folder, package, users, progress).await
+    }
+
+    /// The same without the recorder, for measurements and for gigabytes on the wire.
+    ///
+    /// # Errors
+    /// As for [`create`](Self::create).
+    pub async fn create_unrecorded(
+        folder: &Path,
+        package: &[u8],
+        users: &[User],
+        progress: &dyn Fn(&str),
+    ) -> anyhow::Result<Self> {
+        let topology = Topology::on_free_ports()?.unrecorded();
+        Self::create_on(topology, folder, package, users, progress).await
+    }
+
+    async fn create_on(
+        topology: Topology,
+        folder: &Path,
+        package: &[u8],
+        users: &[User],
+        progress: &dyn Fn(&str),
+    ) -> anyhow::Result<Self> {
+        progress("making keys, certificates and the genesis block");
+        let directly: Launcher = Box::new(|_| Vec::new());
+        let mut network = Self::prepare(folder, topology, package, users, directly)?;
+        if network.topology.is_recorded() {
+            progress("starting nine nodes and the wire recorder");
+            network.start_recorder()?;
+        } else {
+            progress("starting nine nodes");
+        }
+        network.bring_up(package, progress).await?;
+        Ok(network)
+    }
+
+    /// Makes everything that the nodes of a new network need, in a folder that must be empty or
+    /// absent, and starts nothing.
+    ///
+    /// # Errors
+    /// When a file is not as it must be.
+    pub fn prepare(
+        folder: &Path,
+        topology: Topology,
+        package: &[u8],
+        users: &[User],
+        launcher: Launcher,
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
         anyhow::ensure!(
@@ -57,27 +116,43 @@ impl Network {
             "{} is not empty; remove it or choose another folder",
             folder.display()
         );
-        let topology = Topology::on_free_ports()?;
-        progress("making keys, certificates and the genesis block");
         let genesis = prepare(&folder, &topology, hash::package(package), users)?;
-        let mut network = Self {
+        Ok(Self {
             folder,
             topology,
+            launcher,
+            genesis,
             recorder: None,
             processes: BTreeMap::new(),
-        };
-        progress("starting nine nodes and the wire recorder");
-        network.start_recorder()?;
+            ids: ProcessIds::default(),
+        })
+    }
+
+    /// Brings a prepared network up to its first block. Whatever stands before the public addresses
+    /// has to pass on already.
+    ///
+    /// # Errors
+    /// When a process or an answer is not as it must be.
+    pub async fn bring_up(
+        &mut self,
+        package: &[u8],
+        progress: &dyn Fn(&str),
+    ) -> anyhow::Result<()> {
         for kind in [Kind::Orderer, Kind::Peer] {
-            network.start_all(kind)?;
+            self.start_all(kind)?;
         }
-        network.save()?;
+        self.save()?;
         progress("joining the channel and installing the contract");
-        network.join_all(&genesis, package).await?;
-        network.start_all(Kind::Storage)?;
-        network.save()?;
-        network.storage_ready().await?;
-        Ok(network)
+        let genesis = self.genesis.clone();
+        self.join_all(&genesis, package).await?;
+        self.start_all(Kind::Storage)?;
+        self.save()?;
+        self.storage_ready().await
+    }
+
+    /// Which process runs which node, as it changes.
+    pub fn process_ids(&self) -> ProcessIds {
+        self.ids.clone()
     }
 
     /// The network's folder.
@@ -90,7 +165,8 @@ impl Network {
         &self.topology
     }
 
-    fn node_folder(&self, node: &Node) -> PathBuf {
+    /// Where a node has its configuration, its data and its log.
+    pub fn node_folder(&self, node: &Node) -> PathBuf {
         self.folder.join(&node.organization).join(&node.name)
     }
 
@@ -120,15 +196,110 @@ impl Network {
     /// # Errors
     /// When its program cannot be started.
     pub fn start(&mut self, node: &Node) -> anyhow::Result<()> {
+        self.start_through(node, &[] as &[&str])
+    }
+
+    /// Ends one node at once, if it still runs.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn stop_node(&mut self, node: &Node) -> anyhow::Result<()> {
+        let Some(mut process) = self.processes.remove(&node.title()) else {
+            return Ok(());
+        };
+        match process.check() {
+            Ok(()) => process.kill().map(drop),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Ends one node at once and starts it again.
+    ///
+    /// # Errors
+    /// When its program cannot be started.
+    pub fn restart(&mut self, node: &Node) -> anyhow::Result<()> {
+        self.stop_node(node)?;
+        self.start(node)
+    }
+
+    /// The same with `wrapper` before the command, which must put itself in its place.
+    ///
+    /// # Errors
+    /// When one of them cannot be started.
+    pub fn restart_through<S: AsRef<str>>(
+        &mut self,
+        node: &Node,
+        wrapper: &[S],
+    ) -> anyhow::Result<()> {
+        self.stop_node(node)?;
+        self.start_through(node, wrapper)
+    }
+
+    /// Waits until a node has ended by itself.
+    ///
+    /// # Errors
+    /// When it goes on.
+    pub async fn wait_ended(&mut self, node: &Node, patience: Duration) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + patience;
+        let process = self.processes.get_mut(&node.title());
+        let process = process.context("not started")?;
+        while process.check().is_ok() {
+            let title = node.title();
+            anyhow::ensure!(tokio::time::Instant::now() < deadline, "{title} goes on");
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Has a node join the channel that begins with this block, as soon as the node answers.
+    ///
+    /// # Errors
+    /// When it does not answer or refuses.
+    pub async fn join(&mut self, node: &Node, genesis: Vec<u8>) -> anyhow::Result<()> {
+        let admin = self.admin(node)?;
+        self.ready(node, || admin.status()).await?;
+        Ok(admin.join(genesis.into()).await?)
+    }
+
+    fn start_through<S: AsRef<str>>(&mut self, node: &Node, wrapper: &[S]) -> anyhow::Result<()> {
         let folder = self.node_folder(node);
         let role = node.kind.role();
         let config = folder.join(format!("{role}.toml"));
-        let arguments = ["--config", text(&config)?];
         let program = binary(&format!("stela-{role}"))?;
+        let mut words = (self.launcher)(node);
+        words.extend(wrapper.iter().map(|word| word.as_ref().to_owned()));
+        words.extend([&program, Path::new("--config"), &config].map(|p| p.display().to_string()));
         let log = node_log(&self.folder, node);
-        let process = Process::start(&node.title(), &program, &arguments, &log)?;
+        let arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+        // Nobody may look for the process before it is written down.
+        let mut ids = self.ids.lock();
+        let process = Process::start(&node.title(), Path::new(&words[0]), &arguments, &log)?;
+        ids.retain(|_, title| *title != node.title());
+        ids.insert(process.id(), node.title());
+        drop(ids);
+        std::fs::write(folder.join("pid"), process.id().to_string())?;
         self.processes.insert(node.title(), process);
         Ok(())
+    }
+
+    /// Starts a node unless its process runs.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn revive(&mut self, node: &Node) -> anyhow::Result<()> {
+        match self.runs(node)? {
+            true => Ok(()),
+            false => self.start(node),
+        }
+    }
+
+    /// Whether the process of a node runs, or is stopped by a signal.
+    ///
+    /// # Errors
+    /// When it was never started.
+    pub fn runs(&mut self, node: &Node) -> anyhow::Result<bool> {
+        let process = self.processes.get_mut(&node.title());
+        Ok(process.context("not started")?.check().is_ok())
     }
 
     /// `kill -9` of one node.
@@ -193,11 +364,19 @@ impl Network {
 
     async fn storage_ready(&mut self) -> anyhow::Result<()> {
         for node in self.topology.of(Kind::Storage).cloned().collect::<Vec<_>>() {
-            let address = node.service.listen;
-            self.ready(&node, || tokio::net::TcpStream::connect(address))
-                .await?;
+            self.answers(&node).await?;
         }
         Ok(())
+    }
+
+    /// Waits until a node takes connections.
+    ///
+    /// # Errors
+    /// When it has ended, or does not in time.
+    pub async fn answers(&mut self, node: &Node) -> anyhow::Result<()> {
+        let address = node.service.listen;
+        let connect = || tokio::net::TcpStream::connect(address);
+        self.ready(node, connect).await.map(drop)
     }
 
     /// A connection to a node as the administrator of its organization.
@@ -217,6 +396,27 @@ impl Network {
             tls,
             credentials,
         ))?)
+    }
+
+    /// A user's own program: the channel and its contract, through any of the peers.
+    ///
+    /// # Errors
+    /// When the user's profile cannot be read.
+    pub fn client(&self, user: &User) -> anyhow::Result<(stela_client::Network, Contract)> {
+        let folder = user_folder(&self.folder, user);
+        let endpoints = self.topology.of(Kind::Peer).map(|node| {
+            let organization = OrgId::new(&node.organization)?;
+            anyhow::Ok(Endpoint {
+                organization,
+                address: node.service.public.to_string(),
+            })
+        });
+        let credentials = Arc::new(Credentials::load(&folder.join("identity"))?);
+        let tls = tls_settings(&self.folder, &folder.join("tls"))?;
+        let options = GatewayOptions::new(endpoints.collect::<Result<_, _>>()?, tls, credentials);
+        let channel = Gateway::connect(options)?.network(ChannelId::new(CHANNEL)?);
+        let contract = channel.contract(ContractName::new(CONTRACT)?);
+        Ok((channel, contract))
     }
 
     /// What a node says of itself.
@@ -325,6 +525,7 @@ impl Network {
         // All are asked before any is waited for.
         for process in self.processes.values() {
             let _gone = terminate(process.id());
+            let _gone = send(process.id(), Signal::CONT);
         }
         for process in self.processes.values_mut() {
             process.stop(STOP)?;
@@ -446,7 +647,7 @@ fn prepare(
 }
 
 /// A new file that only its owner can read.
-fn write_secret(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn write_secret(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = std::fs::File::options();

@@ -6,7 +6,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+pub use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::limits::POLL;
 
@@ -116,11 +118,54 @@ impl Process {
 /// # Errors
 /// When there is no such process.
 pub fn terminate(id: u32) -> anyhow::Result<()> {
-    let id = rustix::process::Pid::from_raw(i32::try_from(id)?).context("process 0")?;
-    Ok(rustix::process::kill_process(
-        id,
-        rustix::process::Signal::TERM,
-    )?)
+    send(id, Signal::TERM)
+}
+
+/// How a process is ended from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// `kill -9`.
+    Kill,
+    /// `Ctrl-C`.
+    Interrupt,
+}
+
+/// Ends one process so.
+///
+/// # Errors
+/// When there is no such process.
+pub fn end(id: u32, ending: Ending) -> anyhow::Result<()> {
+    let signal = match ending {
+        Ending::Kill => Signal::KILL,
+        Ending::Interrupt => Signal::INT,
+    };
+    send(id, signal)
+}
+
+/// Sends a signal to one process.
+///
+/// # Errors
+/// When there is no such process.
+pub fn send(id: u32, signal: Signal) -> anyhow::Result<()> {
+    Ok(rustix::process::kill_process(pid(id)?, signal)?)
+}
+
+/// From now on a process can make no file longer than this; without a limit: again as long as it
+/// likes. One that ignores SIGXFSZ is told by the failed write.
+///
+/// # Errors
+/// When there is no such process.
+pub fn limit_files(id: u32, bytes_max: Option<u64>) -> anyhow::Result<()> {
+    let limit = Rlimit {
+        current: bytes_max,
+        maximum: None,
+    };
+    rustix::process::prlimit(Some(pid(id)?), Resource::Fsize, limit)?;
+    Ok(())
+}
+
+fn pid(id: u32) -> anyhow::Result<rustix::process::Pid> {
+    rustix::process::Pid::from_raw(i32::try_from(id)?).context("process 0")
 }
 
 /// Whether process `id` runs the program at `path`, even when another build replaced the file.
@@ -137,7 +182,7 @@ fn started_from(link: &Path) -> &Path {
 
 /// The signals that ask a program to end: `Ctrl-C`, SIGTERM, and SIGHUP of a closed terminal.
 #[derive(Debug)]
-pub struct Interrupts([Signal; 3]);
+pub struct Interrupts([tokio::signal::unix::Signal; 3]);
 
 impl Interrupts {
     /// From now on these signals no longer end the program by themselves.
@@ -172,10 +217,17 @@ impl Interrupts {
 
 /// Resident memory of a process in bytes, where the system tells it.
 pub fn resident_bytes(id: u32) -> Option<u64> {
+    memory(id, "VmRSS:")
+}
+
+/// The most resident memory that a process has ever had, in bytes, where the system tells it.
+pub fn peak_bytes(id: u32) -> Option<u64> {
+    memory(id, "VmHWM:")
+}
+
+fn memory(id: u32, what: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

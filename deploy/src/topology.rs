@@ -12,6 +12,9 @@ pub const CONTRACT: &str = "healthcare";
 /// The member organizations.
 pub const ORGANIZATIONS: [&str; 3] = ["HospitalA", "HospitalB", "HospitalC"];
 
+/// What nodes do, in the order in which they are listed.
+const KINDS: [Kind; 3] = [Kind::Orderer, Kind::Peer, Kind::Storage];
+
 /// What a node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -79,8 +82,7 @@ impl Topology {
     /// # Errors
     /// When the machine has no free ports on its loopback.
     pub fn on_free_ports() -> anyhow::Result<Self> {
-        let kinds = [Kind::Orderer, Kind::Peer, Kind::Storage];
-        let mut ports = free_ports(2 * ORGANIZATIONS.len() * (kinds.len() + 1))?.into_iter();
+        let mut ports = free_ports(4 * ORGANIZATIONS.len() * KINDS.len())?.into_iter();
         let mut port = || -> anyhow::Result<Port> {
             let listen = ports.next().context("too few ports")?;
             Ok(Port {
@@ -88,23 +90,50 @@ impl Topology {
                 public: ports.next().context("too few ports")?,
             })
         };
+        Self::with_ports(|_| Ok([port()?, port()?]))
+    }
+
+    /// The same, each node with the two ports that are made for it, of which only a storage node
+    /// uses the second.
+    ///
+    /// # Errors
+    /// When no ports can be had.
+    pub fn with_ports(
+        mut ports: impl FnMut(usize) -> anyhow::Result<[Port; 2]>,
+    ) -> anyhow::Result<Self> {
         let mut nodes = Vec::new();
-        for kind in kinds {
+        for kind in KINDS {
             for organization in ORGANIZATIONS {
+                let [service, swarm] = ports(nodes.len())?;
                 nodes.push(Node {
                     organization: organization.to_owned(),
                     name: format!("{}0", kind.role()),
                     kind,
-                    service: port()?,
-                    swarm: if kind == Kind::Storage {
-                        Some(port()?)
-                    } else {
-                        None
-                    },
+                    service,
+                    swarm: (kind == Kind::Storage).then_some(swarm),
                 });
             }
         }
         Ok(Self { nodes })
+    }
+
+    /// The same nodes, found where they listen: there is no recorder before their ports.
+    #[must_use]
+    pub fn unrecorded(mut self) -> Self {
+        for node in &mut self.nodes {
+            node.service.public = node.service.listen;
+            if let Some(swarm) = &mut node.swarm {
+                swarm.public = swarm.listen;
+            }
+        }
+        self
+    }
+
+    /// Whether a recorder stands before the ports.
+    pub fn is_recorded(&self) -> bool {
+        self.nodes
+            .iter()
+            .any(|node| node.service.public != node.service.listen)
     }
 
     /// The nodes of one kind, in the order of the organizations.

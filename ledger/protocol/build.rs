@@ -4,6 +4,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "proto/stela/v1/ledger.proto",
         "proto/stela/v1/services.proto",
+        "proto/stela/v1/health.proto",
     ];
     for file in files {
         println!("cargo::rerun-if-changed={file}");

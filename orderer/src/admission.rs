@@ -4,15 +4,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use stela_identity::config_update::{self, ConfigUpdateError};
 use stela_identity::{Certificate, CertificateError, Identity, IdentityCache, IdentityError};
+use stela_protocol::config_update::ConfigUpdate;
 use stela_protocol::transaction::{
-    Body, Envelope, Registration, TransactionError, TransactionHeader,
+    Body, Envelope, Registration, Signed, TransactionError, TransactionHeader,
 };
 use stela_protocol::{ChannelId, ErrorCode, Fingerprint, RpcError, hash};
 use stela_store::StoreError;
+use tokio::sync::watch;
 
 use crate::blocks::Blocks;
 use crate::channel::Channel;
+use crate::configurations::InForce;
 use crate::pending::Admitted;
 
 /// Why an envelope was refused.
@@ -31,9 +35,14 @@ pub enum AdmissionError {
     /// It cannot be understood.
     #[error(transparent)]
     Malformed(#[from] TransactionError),
-    /// Configurations are not changed this way.
-    #[error("channel {0} takes no configuration: its configuration is that of block 0")]
-    Config(ChannelId),
+    /// A change of the configuration that would not be valid now.
+    #[error("the configuration of channel {channel} is not changed: {source}")]
+    ConfigUpdate {
+        /// The channel.
+        channel: ChannelId,
+        /// Why not.
+        source: Box<ConfigUpdateError>,
+    },
     /// Made for another channel.
     #[error("the envelope is for channel {found}, not for {expected}")]
     WrongChannel {
@@ -79,7 +88,7 @@ impl AdmissionError {
                 ErrorCode::TooLarge
             }
             Self::Malformed(_) | Self::WrongChannel { .. } => ErrorCode::Malformed,
-            Self::Config(_) => ErrorCode::Forbidden,
+            Self::ConfigUpdate { .. } => ErrorCode::ConfigRefused,
             Self::Expired { .. } => ErrorCode::Expired,
             Self::UnknownCreator(_) | Self::Certificate(_) | Self::Identity(_) => {
                 ErrorCode::UnknownIdentity
@@ -103,16 +112,17 @@ impl From<AdmissionError> for RpcError {
 
 /// Decides about the envelopes of one channel. Needs no lock: many calls run at a time.
 pub struct Admission {
-    channel: Arc<Channel>,
+    in_force: watch::Receiver<Arc<InForce>>,
     blocks: Blocks,
     identities: IdentityCache,
 }
 
 impl Admission {
-    /// For a channel, with the certificates in its database.
-    pub fn new(channel: Arc<Channel>, blocks: Blocks) -> Self {
+    /// For a channel under whatever configuration is in force, with the certificates in its
+    /// database.
+    pub fn new(in_force: watch::Receiver<Arc<InForce>>, blocks: Blocks) -> Self {
         Self {
-            channel,
+            in_force,
             blocks,
             identities: IdentityCache::default(),
         }
@@ -123,64 +133,61 @@ impl Admission {
     /// # Errors
     /// [`AdmissionError`] says why not.
     pub fn admit(&self, bytes: Bytes, now_ms: u64) -> Result<Admitted, AdmissionError> {
-        let (envelope, admitted) = self.parse(bytes, now_ms)?;
+        let channel = self.channel();
+        let envelope = parse(&channel, bytes.clone(), now_ms)?;
         let identity = match &envelope.body {
-            Body::Registration(registration) => self.registrant(registration, now_ms)?,
+            Body::Registration(registration) => self.registrant(&channel, registration, now_ms)?,
             Body::Transaction(transaction) => {
-                self.creator(&transaction.proposal.header.creator, now_ms)?
+                let creator = &transaction.proposal.header.creator;
+                self.creator(&channel, creator, now_ms)?
             }
-            Body::Config(_) => return Err(AdmissionError::Config(self.channel.id().clone())),
+            Body::Config(update) => {
+                check_update(&channel, &envelope.signed, update, now_ms)?;
+                return Ok(Admitted::parsed(&envelope, bytes));
+            }
         };
         let signed = &envelope.signed;
         identity
             .verify(hash::domain::ENVELOPE, &signed.bytes, &signed.signature)
             .map_err(|_| AdmissionError::BadSignature(identity.fingerprint))?;
-        Ok(admitted)
+        Ok(Admitted::parsed(&envelope, bytes))
     }
 
     /// Admits an envelope that another orderer of the channel forwarded. That orderer has admitted
     /// it, so the signature is not verified a second time; an orderer that does not keep to this
-    /// could as well put the envelope into a block of its own, where every peer refuses it.
+    /// could as well put the envelope into a block of its own, where every peer refuses it. A
+    /// change of the configuration is: it is rare, and has a block of its own.
     ///
     /// # Errors
     /// [`AdmissionError`] says why not.
     pub fn admit_forwarded(&self, bytes: Bytes, now_ms: u64) -> Result<Admitted, AdmissionError> {
-        Ok(self.parse(bytes, now_ms)?.1)
+        let channel = self.channel();
+        let envelope = parse(&channel, bytes.clone(), now_ms)?;
+        if let Body::Config(update) = &envelope.body {
+            check_update(&channel, &envelope.signed, update, now_ms)?;
+        }
+        Ok(Admitted::parsed(&envelope, bytes))
     }
 
-    fn parse(&self, bytes: Bytes, now_ms: u64) -> Result<(Envelope, Admitted), AdmissionError> {
-        let limits = &self.channel.config.limits;
-        let channel = self.channel.id();
-        let (actual, limit) = (bytes.len(), limits.envelope_bytes_max);
-        if actual > limit {
-            return Err(AdmissionError::TooLarge {
-                channel: channel.clone(),
-                actual,
-                limit,
-            });
-        }
-        let envelope = Envelope::decode(bytes.clone())?;
-        let Some(header) = envelope.header() else {
-            return Err(AdmissionError::Config(channel.clone()));
-        };
-        check_header(header, channel, now_ms, limits.window_ms)?;
-        let admitted = Admitted::new(header.id(), header.timestamp_ms, bytes);
-        Ok((envelope, admitted))
+    fn channel(&self) -> Arc<Channel> {
+        self.in_force.borrow().channel.clone()
     }
 
     fn registrant(
         &self,
+        channel: &Channel,
         registration: &Registration,
         now_ms: u64,
     ) -> Result<Arc<Identity>, AdmissionError> {
         let certificate = Certificate::from_der(&registration.certificate)?;
         Ok(self
             .identities
-            .validate(&self.channel.msp, &certificate, now_ms)?)
+            .validate(channel.msp(), &certificate, now_ms)?)
     }
 
     fn creator(
         &self,
+        channel: &Channel,
         fingerprint: &Fingerprint,
         now_ms: u64,
     ) -> Result<Arc<Identity>, AdmissionError> {
@@ -188,7 +195,7 @@ impl Admission {
         let Some(der) = self.blocks.certificate(fingerprint)? else {
             return Err(AdmissionError::UnknownCreator(*fingerprint));
         };
-        let msp = &self.channel.msp;
+        let msp = channel.msp();
         if let Some(identity) = self.identities.known(fingerprint, msp.sequence()) {
             identity.check_time(now_ms)?;
             return Ok(identity);
@@ -197,6 +204,38 @@ impl Admission {
             .identities
             .validate(msp, &Certificate::from_der(&der)?, now_ms)?)
     }
+}
+
+/// A change of the configuration may be larger than the channel's envelopes, or a channel could
+/// shut itself off from ever being changed.
+fn parse(channel: &Channel, bytes: Bytes, now_ms: u64) -> Result<Envelope, AdmissionError> {
+    let limits = &channel.config().limits;
+    let (actual, limit) = (bytes.len(), limits.envelope_bytes_max);
+    let envelope = Envelope::decode(bytes)?;
+    if actual > limit && !matches!(envelope.body, Body::Config(_)) {
+        return Err(AdmissionError::TooLarge {
+            channel: channel.id().clone(),
+            actual,
+            limit,
+        });
+    }
+    check_header(envelope.header(), channel.id(), now_ms, limits.window_ms)?;
+    Ok(envelope)
+}
+
+fn check_update(
+    channel: &Channel,
+    signed: &Signed,
+    update: &ConfigUpdate,
+    now_ms: u64,
+) -> Result<(), AdmissionError> {
+    let checked = config_update::check(channel.configuration(), signed, update, now_ms);
+    checked
+        .map(drop)
+        .map_err(|error| AdmissionError::ConfigUpdate {
+            channel: channel.id().clone(),
+            source: Box::new(error),
+        })
 }
 
 fn check_header(

@@ -7,8 +7,10 @@ use stela_protocol::block::Block;
 use stela_protocol::{BlockNumber, Fingerprint, Message, pb};
 use stela_store::{KvRead, StoreError};
 
+use crate::codec;
 use crate::layout::{
-    self, BLOCKS, BlockPlace, CERTIFICATES, GENESIS, LOG, META, SIGNATURES, Signature, corrupt,
+    self, BLOCKS, BlockPlace, CERTIFICATES, FETCHED, GENESIS, LOG, META, SIGNATURES, Signature,
+    corrupt,
 };
 
 /// Reads one channel's blocks. Cheap to clone.
@@ -42,7 +44,7 @@ impl Blocks {
         let Some(place) = self.place(number)? else {
             return Ok(None);
         };
-        let mut block = pb::Block::decode(self.bytes(place)?)
+        let mut block = pb::Block::decode(self.bytes(number, place)?)
             .map_err(|_| corrupt(format!("block {number}")))?;
         block.signatures = self.signatures(number)?.iter().map(to_message).collect();
         Ok(Some(block))
@@ -52,16 +54,22 @@ impl Blocks {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
-    pub fn parsed(&self, place: BlockPlace) -> Result<Block, StoreError> {
-        let block = Block::decode(self.bytes(place)?)
-            .map_err(|error| corrupt(format!("a committed block: {error}")))?;
+    pub fn parsed(&self, number: BlockNumber, place: BlockPlace) -> Result<Block, StoreError> {
+        let block = Block::decode(self.bytes(number, place)?)
+            .map_err(|error| corrupt(format!("block {number}: {error}")))?;
         if block.hash != place.hash {
-            return Err(corrupt(format!(
-                "block {} is not the one indexed",
-                block.header.number
-            )));
+            return Err(corrupt(format!("block {number} is not the one indexed")));
         }
         Ok(block)
+    }
+
+    /// A committed block, parsed, if it is here.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub fn block(&self, number: BlockNumber) -> Result<Option<Block>, StoreError> {
+        let place = self.place(number)?;
+        place.map(|place| self.parsed(number, place)).transpose()
     }
 
     /// A block's signatures, ascending by orderer.
@@ -85,20 +93,24 @@ impl Blocks {
             .map(|(_, der)| der))
     }
 
-    fn bytes(&self, place: BlockPlace) -> Result<Bytes, StoreError> {
-        if place.index == 0 {
+    fn bytes(&self, number: BlockNumber, place: BlockPlace) -> Result<Bytes, StoreError> {
+        if place.index > 0 {
+            let missing = || corrupt(format!("entry {} of the log is missing", place.index));
             let value = self
                 .kv
-                .get(META, GENESIS)?
-                .ok_or_else(|| corrupt("block 0"))?;
-            return layout::decode_bytes("block 0", value);
+                .get(LOG, &place.index.to_be_bytes())?
+                .ok_or_else(missing)?;
+            let entry = layout::decode_entry(place.index, value)?;
+            return codec::block_in(&entry)
+                .map(|(block, _)| block)
+                .map_err(|error| corrupt(format!("block {number}: {error}")));
         }
-        let missing = || corrupt(format!("entry {} of the log is missing", place.index));
-        let value = self
-            .kv
-            .get(LOG, &place.index.to_be_bytes())?
-            .ok_or_else(missing)?;
-        Ok(layout::decode_entry(place.index, value)?.data)
+        let value = match number {
+            BlockNumber(0) => self.kv.get(META, GENESIS)?,
+            _ => self.kv.get(FETCHED, &number.0.to_be_bytes())?,
+        };
+        let value = value.ok_or_else(|| corrupt(format!("block {number} is missing")))?;
+        layout::decode_bytes("a block", value)
     }
 }
 

@@ -1,20 +1,21 @@
-//! What block 0 of a channel says, checked for what an orderer needs of it.
+//! A channel under one of its configurations: who its orderers are, and what their signatures are
+//! worth.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use stela_identity::{
-    Certificate, CertificateError, IdentityError, Msp, MspError, PublicKey, SignatureError,
-};
+use stela_identity::{Configuration, ConfigurationError, Msp, SignatureError};
 use stela_protocol::block::{Block, BlockError};
 use stela_protocol::config::{self, ChannelConfig, ConfigError};
 use stela_protocol::limits::SIGNATURE_BYTES;
-use stela_protocol::{ChannelId, Fingerprint, Hash32, Message, OrgId, hash};
-use stela_store::{Durability, Kv, StoreError, WriteBatch};
+use stela_protocol::{BlockNumber, ChannelId, Hash32, Message, hash};
+use stela_store::{Durability, Kv, KvRead, StoreError, WriteBatch};
 
 use crate::layout::{
     APPLIED, Applied, BLOCKS, BlockPlace, CERTIFICATES, CHANNEL, CONF_STATE, DELIVERABLE, GENESIS,
-    HARD_STATE, META, decode_bytes, encode_bytes, encode_certificate, encode_hard_state,
+    HARD_STATE, JOINED, META, ORDERER, START, Start, corrupt, decode_bytes, decode_channel,
+    decode_numbers, encode_bytes, encode_certificate, encode_channel, encode_hard_state,
     encode_numbers, key,
 };
 
@@ -24,53 +25,32 @@ pub enum ChannelError {
     /// The bytes are no block.
     #[error(transparent)]
     Block(#[from] BlockError),
-    /// The configuration is not sound.
+    /// The block is no block 0.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A member's root certificate is not sound.
+    /// The configuration is not sound.
     #[error(transparent)]
-    Msp(#[from] MspError),
-    /// A certificate in the configuration cannot be read.
-    #[error("the certificate of {of}: {source}")]
-    Certificate {
-        /// Whose.
-        of: String,
-        /// Why not.
-        source: CertificateError,
-    },
-    /// A certificate in the configuration is not its organization's.
-    #[error("the certificate of {of}: {source}")]
-    Identity {
-        /// Whose.
-        of: String,
-        /// Why not.
-        source: IdentityError,
-    },
-    /// An orderer's certificate names another organization than the configuration.
-    #[error("orderer {orderer} is of {configured}, but its certificate is of {named}")]
-    Organization {
-        /// The orderer.
-        orderer: u64,
-        /// Its organization in the configuration.
-        configured: OrgId,
-        /// Its organization in the certificate.
-        named: OrgId,
-    },
-    /// Two orderers with one key would count as two signatures.
-    #[error("orderers {0} and {1} have the same key")]
-    SameKey(u64, u64),
+    Configuration(#[from] ConfigurationError),
 }
 
-/// A channel as block 0 describes it.
+/// A channel under the configuration that one of its blocks put into force.
 pub struct Channel {
-    /// The configuration.
-    pub config: ChannelConfig,
-    /// Whom it vouches for.
-    pub msp: Msp,
+    /// The block with the configuration, which is in force from the next one on.
+    pub since: BlockNumber,
+    /// The block with the configuration before it; block 0 for the first one.
+    pub before: BlockNumber,
     /// Block 0.
     pub genesis: Block,
-    keys: BTreeMap<u64, PublicKey>,
-    certificates: Vec<(Fingerprint, Bytes)>,
+    configuration: Configuration,
+}
+
+/// How a configuration changes who takes part in Raft.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// This orderer is new.
+    Add(u64),
+    /// This orderer is one no longer.
+    Remove(u64),
 }
 
 impl Channel {
@@ -79,41 +59,85 @@ impl Channel {
     /// # Errors
     /// [`ChannelError`] says what is wrong with it.
     pub fn from_genesis(bytes: Bytes) -> Result<Self, ChannelError> {
-        let genesis = Block::decode(bytes)?;
-        let (_, config) = config::from_genesis(&genesis)?;
-        let msp = Msp::from_config(&config)?;
-        let keys = orderer_keys(&config, &msp)?;
-        let certificates = known_certificates(&config, &msp)?;
+        let mut genesis = Block::decode(bytes)?;
+        genesis.signatures.clear();
+        let (bytes, _) = config::from_genesis(&genesis)?;
         Ok(Self {
-            config,
-            msp,
+            since: genesis.header.number,
+            before: genesis.header.number,
+            configuration: Configuration::new(bytes)?,
             genesis,
-            keys,
-            certificates,
         })
+    }
+
+    /// The same channel under a later configuration, that of block `since`; the one before it is
+    /// that of block `before`.
+    pub fn under(
+        &self,
+        configuration: Configuration,
+        since: BlockNumber,
+        before: BlockNumber,
+    ) -> Self {
+        Self {
+            since,
+            before,
+            genesis: self.genesis.clone(),
+            configuration,
+        }
     }
 
     /// The channel's name.
     pub fn id(&self) -> &ChannelId {
-        &self.config.channel
+        &self.config().channel
+    }
+
+    /// The configuration, parsed.
+    pub fn config(&self) -> &ChannelConfig {
+        self.configuration.config()
+    }
+
+    /// The configuration with its hash and certificates.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// Whom the configuration vouches for.
+    pub fn msp(&self) -> &Msp {
+        self.configuration.msp()
     }
 
     /// The number of the orderer with this certificate.
     pub fn orderer_with(&self, certificate: &[u8]) -> Option<u64> {
-        let orderers = self.config.orderers.values();
-        orderers
-            .into_iter()
-            .find(|orderer| orderer.certificate == certificate)
-            .map(|o| o.id)
+        orderer_with(self.config(), certificate)
+    }
+
+    /// The orderers' numbers.
+    pub fn orderers(&self) -> BTreeSet<u64> {
+        self.config().orderers.keys().copied().collect()
     }
 
     /// The other orderers' numbers.
     pub fn others(&self, own: u64) -> impl Iterator<Item = u64> {
-        self.config
+        self.config()
             .orderers
             .keys()
             .copied()
             .filter(move |id| *id != own)
+    }
+
+    /// Whether this orderer took part once, and does so no longer.
+    pub fn has_removed(&self, orderer: u64) -> bool {
+        let config = self.config();
+        orderer <= config.orderers_ever && !config.orderers.contains_key(&orderer)
+    }
+
+    /// What a later configuration changes about who takes part. A valid one changes one at most.
+    pub fn change_to(&self, later: &Configuration) -> Option<Change> {
+        let (old, new) = (&self.config().orderers, &later.config().orderers);
+        let added = new.keys().find(|id| !old.contains_key(id));
+        let removed = old.keys().find(|id| !new.contains_key(id));
+        let change = added.map(|id| Change::Add(*id));
+        change.or(removed.map(|id| Change::Remove(*id)))
     }
 
     /// Verifies an orderer's signature of a header's hash.
@@ -126,51 +150,71 @@ impl Channel {
         header_hash: &Hash32,
         signature: &[u8; SIGNATURE_BYTES],
     ) -> Result<(), SignatureError> {
-        let key = self.keys.get(&orderer).ok_or(SignatureError)?;
-        key.verify(hash::domain::HEADER, header_hash.as_bytes(), signature)
+        let identity = self.configuration.orderer(orderer).ok_or(SignatureError)?;
+        identity.verify(hash::domain::HEADER, header_hash.as_bytes(), signature)
     }
 
     /// Writes a new channel's database, whole or not at all. Block 0 lies beside the log, which
-    /// begins with block 1: so all orderers start alike, with an empty log and the configuration's
-    /// orderers as voters.
+    /// begins with block 1: so all orderers start alike, with an empty log and the orderers of
+    /// block 0 as voters.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be written.
     pub fn create(&self, kv: &dyn Kv) -> Result<(), StoreError> {
-        let hash = self.genesis.hash;
-        let number = self.genesis.header.number;
-        let mut bytes = self.genesis.to_pb();
-        bytes.signatures.clear();
-        let voters: Vec<u64> = self.config.orderers.keys().copied().collect();
+        kv.write(self.new_database(), Durability::Synced)
+    }
+
+    /// The same for an orderer that knows its number, with the configuration that named it if
+    /// block 0 does not.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be written.
+    pub fn create_for(
+        &self,
+        kv: &dyn Kv,
+        orderer: u64,
+        joined: Option<&Configuration>,
+    ) -> Result<(), StoreError> {
+        let mut batch = self.new_database();
+        batch.put(META, ORDERER, encode_numbers(&[orderer]));
+        if let Some(joined) = joined {
+            batch.put(META, JOINED, encode_bytes(joined.bytes()));
+        }
+        kv.write(batch, Durability::Synced)
+    }
+
+    fn new_database(&self) -> WriteBatch {
+        let (number, hash) = (self.genesis.header.number, self.genesis.hash);
+        let bytes = self.genesis.to_pb().encode_to_vec();
+        let voters: Vec<u64> = self.config().orderers.keys().copied().collect();
+        let (index, term) = (0, 0);
+        let applied = Applied {
+            index,
+            number,
+            hash,
+        };
         let mut batch = WriteBatch::new();
-        batch.put(META, GENESIS, encode_bytes(&bytes.encode_to_vec()));
+        batch.put(META, GENESIS, encode_bytes(&bytes));
         batch.put(META, HARD_STATE, encode_hard_state(&Default::default()));
         batch.put(META, CONF_STATE, encode_numbers(&voters));
-        batch.put(
-            META,
-            APPLIED,
-            Applied {
-                index: 0,
-                number,
-                hash,
-            }
-            .encode(),
-        );
+        batch.put(META, APPLIED, applied.encode());
+        let start = Start {
+            index,
+            term,
+            number,
+            hash,
+            voters,
+        };
+        batch.put(META, START, start.encode());
         batch.put(META, DELIVERABLE, encode_numbers(&[number.0]));
-        batch.put(
-            BLOCKS,
-            key(number.0),
-            BlockPlace { index: 0, hash }.encode(),
-        );
-        for (fingerprint, der) in &self.certificates {
-            batch.put(
-                CERTIFICATES,
-                fingerprint.to_bytes(),
-                encode_certificate(number, der),
-            );
+        let place = BlockPlace { index, hash };
+        batch.put(BLOCKS, key(number.0), place.encode());
+        for certificate in self.configuration.certificates() {
+            let value = encode_certificate(number, certificate.der());
+            batch.put(CERTIFICATES, certificate.fingerprint().to_bytes(), value);
         }
-        batch.put(META, CHANNEL, encode_bytes(self.id().as_str().as_bytes()));
-        kv.write(batch, Durability::Synced)
+        batch.put(META, CHANNEL, encode_channel(self.id().as_str()));
+        batch
     }
 
     /// The block 0 in a channel's database; nothing when the database was never finished.
@@ -181,7 +225,7 @@ impl Channel {
         let Some(name) = kv.get(META, CHANNEL)? else {
             return Ok(None);
         };
-        let name = decode_bytes("the channel's name", name)?;
+        let name = decode_channel(name)?;
         if name != id.as_str().as_bytes() {
             let (found, expected) = (String::from_utf8_lossy(&name).into_owned(), id.to_string());
             return Err(StoreError::Channel { found, expected });
@@ -192,51 +236,38 @@ impl Channel {
     }
 }
 
-fn admitted(of: String, der: &[u8], msp: &Msp) -> Result<Certificate, ChannelError> {
-    let certificate = Certificate::from_der(der).map_err(|source| ChannelError::Certificate {
-        of: of.clone(),
-        source,
-    })?;
-    match msp.admit(&certificate) {
-        // A revoked certificate may stand in a configuration; it is refused when it is used.
-        Ok(_) | Err(IdentityError::Revoked { .. }) => Ok(certificate),
-        Err(source) => Err(ChannelError::Identity { of, source }),
+/// The number of the orderer with this certificate in a configuration.
+pub fn orderer_with(config: &ChannelConfig, certificate: &[u8]) -> Option<u64> {
+    let orderers = config.orderers.values();
+    orderers
+        .into_iter()
+        .find(|orderer| orderer.certificate == certificate)
+        .map(|orderer| orderer.id)
+}
+
+/// The number under which this node joined, if its database says so.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read.
+pub fn stored_orderer(kv: &dyn KvRead) -> Result<Option<u64>, StoreError> {
+    let Some(value) = kv.get(META, ORDERER)? else {
+        return Ok(None);
+    };
+    match decode_numbers("the orderer's number", value)?[..] {
+        [orderer] => Ok(Some(orderer)),
+        _ => Err(corrupt("the orderer's number")),
     }
 }
 
-fn orderer_keys(
-    config: &ChannelConfig,
-    msp: &Msp,
-) -> Result<BTreeMap<u64, PublicKey>, ChannelError> {
-    let mut keys = BTreeMap::<u64, PublicKey>::new();
-    for orderer in config.orderers.values() {
-        let certificate = admitted(format!("orderer {}", orderer.id), &orderer.certificate, msp)?;
-        if *certificate.organization() != orderer.organization {
-            return Err(ChannelError::Organization {
-                orderer: orderer.id,
-                configured: orderer.organization.clone(),
-                named: certificate.organization().clone(),
-            });
-        }
-        let key = *certificate.public_key();
-        if let Some((other, _)) = keys.iter().find(|(_, known)| **known == key) {
-            return Err(ChannelError::SameKey(*other, orderer.id));
-        }
-        keys.insert(orderer.id, key);
-    }
-    Ok(keys)
-}
-
-/// The certificates known from block 1 on without a registration.
-fn known_certificates(
-    config: &ChannelConfig,
-    msp: &Msp,
-) -> Result<Vec<(Fingerprint, Bytes)>, ChannelError> {
-    let listed = config.certificates.iter().map(|der| {
-        let fingerprint = hash::fingerprint(der);
-        admitted(format!("{fingerprint}"), der, msp)
-    });
-    listed
-        .map(|known| known.map(|c| (c.fingerprint(), c.der().clone())))
-        .collect()
+/// The configuration with which this node joined, if block 0 does not name it.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read or is not sound.
+pub fn stored_joined(kv: &dyn KvRead) -> Result<Option<Arc<Configuration>>, StoreError> {
+    let Some(value) = kv.get(META, JOINED)? else {
+        return Ok(None);
+    };
+    let bytes = decode_bytes("the configuration that was joined with", value)?;
+    let configuration = Configuration::new(bytes).map_err(|error| corrupt(error.to_string()))?;
+    Ok(Some(Arc::new(configuration)))
 }

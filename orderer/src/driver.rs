@@ -1,5 +1,5 @@
 //! The thread that runs one channel: it owns the clock and the disk, and hands messages to the
-//! links.
+//! links. When another configuration is in force it says so, and opens and closes links.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,15 +8,16 @@ use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use stela_protocol::{ChannelId, ErrorCode, RpcError, pb};
+use stela_protocol::{BlockNumber, ChannelId, ErrorCode, RpcError, pb};
 use stela_store::Kv;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::{Chain, ChainFault, ChainView, Input, Outgoing, SubmitError};
+use crate::configurations::InForce;
 use crate::limits::{CONSENSUS_QUEUE_MAX, INPUTS_PER_TURN_MAX, SUBMIT_QUEUE_MAX, TICK};
-use crate::links::Link;
+use crate::links::{Link, Links};
 use crate::pending::Admitted;
 
 /// Why a channel stopped by itself; the process has to end.
@@ -43,6 +44,7 @@ pub struct Handle {
     pub consensus: mpsc::Sender<Input>,
     submit: mpsc::Sender<Submission>,
     view: watch::Receiver<ChainView>,
+    in_force: watch::Receiver<Arc<InForce>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -72,6 +74,11 @@ impl Handle {
         self.view.clone()
     }
 
+    /// The configuration in force, and when another one is.
+    pub fn in_force(&self) -> watch::Receiver<Arc<InForce>> {
+        self.in_force.clone()
+    }
+
     /// Waits until the thread has ended, after a stop. Blocks.
     pub fn join(&self) {
         if let Some(thread) = self.thread.lock().take() {
@@ -89,31 +96,47 @@ pub(crate) fn stopping() -> RpcError {
     )
 }
 
-/// Starts a thread that runs `chain` on `kv` until `stop`, or until it fails.
+/// Why a channel could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its database cannot be read.
+    #[error(transparent)]
+    Chain(#[from] ChainFault),
+    /// The system has no thread.
+    #[error("no thread for the channel: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Starts a thread that runs `chain` on `kv` until `stop`, until the orderer is removed from the
+/// channel, or until it fails.
 ///
 /// # Errors
-/// What the system says when it has no thread.
+/// [`StartError`] says why not.
 pub fn start(
-    channel: ChannelId,
     chain: Chain,
     kv: Arc<dyn Kv>,
-    links: BTreeMap<u64, Link>,
+    links: Arc<Links>,
     stop: CancellationToken,
     faults: mpsc::UnboundedSender<Fault>,
-) -> std::io::Result<Handle> {
+) -> Result<Handle, StartError> {
     let (consensus, consensus_queue) = mpsc::channel(CONSENSUS_QUEUE_MAX);
     let (submit, submit_queue) = mpsc::channel(SUBMIT_QUEUE_MAX);
     let (seen, view) = watch::channel(chain.view());
-    let driver = Driver {
-        channel,
+    let (in_force, in_force_seen) = watch::channel(Arc::new(chain.in_force()?));
+    let mut driver = Driver {
+        channel: chain.channel().id().clone(),
+        since: chain.channel().since,
         chain,
         kv,
         links,
+        open: BTreeMap::new(),
         consensus_queue,
         submit_queue,
         seen,
+        in_force,
         stop,
     };
+    driver.open_links();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
@@ -124,6 +147,7 @@ pub fn start(
         consensus,
         submit,
         view,
+        in_force: in_force_seen,
         thread: Mutex::new(Some(thread)),
     })
 }
@@ -141,12 +165,15 @@ fn run(runtime: &tokio::runtime::Runtime, driver: Driver, faults: &mpsc::Unbound
 
 struct Driver {
     channel: ChannelId,
+    since: BlockNumber,
     chain: Chain,
     kv: Arc<dyn Kv>,
-    links: BTreeMap<u64, Link>,
+    links: Arc<Links>,
+    open: BTreeMap<u64, Link>,
     consensus_queue: mpsc::Receiver<Input>,
     submit_queue: mpsc::Receiver<Submission>,
     seen: watch::Sender<ChainView>,
+    in_force: watch::Sender<Arc<InForce>>,
     stop: CancellationToken,
 }
 
@@ -156,7 +183,7 @@ impl Driver {
         // After a stall the clock goes on, it does not catch up: nobody is elected for our delay.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
-        loop {
+        while !self.chain.is_removed() {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -167,6 +194,13 @@ impl Driver {
             self.take_what_waits()?;
             self.carry_out()?;
         }
+        let (orderer, number) = (self.chain.orderer(), self.since.0);
+        tracing::warn!(
+            channel = %self.channel, orderer, number,
+            "this orderer was removed from the channel and has stopped ordering it; its blocks can \
+             still be read"
+        );
+        Ok(())
     }
 
     /// What came meanwhile shares the next write.
@@ -204,10 +238,26 @@ impl Driver {
                 self.chain.handle(Input::Unreachable(orderer), now_ms())?;
             }
         }
+        if self.chain.channel().since != self.since {
+            self.since = self.chain.channel().since;
+            self.in_force.send_replace(Arc::new(self.chain.in_force()?));
+            self.open_links();
+        }
         let view = self.chain.view();
         self.seen
             .send_if_modified(|seen| std::mem::replace(seen, view) != view);
         Ok(())
+    }
+
+    /// Links to those who may have to be reached, and to nobody else.
+    fn open_links(&mut self) {
+        let in_force = self.in_force.borrow().clone();
+        let contacts = in_force.contacts(self.chain.orderer());
+        self.open = contacts
+            .into_iter()
+            .map(|(id, orderer)| (id, self.links.to(orderer)))
+            .collect();
+        self.links.close_unused();
     }
 
     /// The receiver, if a message of Raft was lost.
@@ -219,7 +269,7 @@ impl Driver {
             from: self.chain.orderer(),
             body: Some(outgoing.body),
         };
-        let sent = self.links.get(&to).is_some_and(|link| link.send(message));
+        let sent = self.open.get(&to).is_some_and(|link| link.send(message));
         (!sent && is_raft).then_some(to)
     }
 }
@@ -231,35 +281,115 @@ mod tests {
     use crate::channel::Channel;
     use crate::consortium::{CHANNEL, Consortium, encoded, registration, sign};
     use crate::layout::FAMILIES;
+    use bytes::Bytes;
     use std::time::Duration;
-    use stela_protocol::BlockNumber;
+    use stela_identity::tls::{TlsRoots, TlsSettings};
     use stela_protocol::transaction::Envelope;
-    use stela_store::MemoryKv;
+    use stela_store::{Direction, Durability, Family, KvRead, MemoryKv, StoreError, WriteBatch};
 
     fn envelope(consortium: &Consortium) -> Admitted {
         let client = consortium.organizations[0].member("client", "practitioner");
         let bytes = sign(registration(CHANNEL, &client, now_ms()), &client);
-        let header = Envelope::decode(bytes.clone())
-            .unwrap()
-            .header()
-            .unwrap()
-            .clone();
-        Admitted::new(header.id(), header.timestamp_ms, bytes)
+        Admitted::parsed(&Envelope::decode(bytes.clone()).unwrap(), bytes)
+    }
+
+    /// A disk whose writes reach the machine's memory and never the disk.
+    struct WithoutSync(MemoryKv);
+
+    impl KvRead for WithoutSync {
+        fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+            self.0.get(family, key)
+        }
+
+        fn multi_get(
+            &self,
+            family: Family,
+            keys: &[&[u8]],
+        ) -> Result<Vec<Option<Bytes>>, StoreError> {
+            self.0.multi_get(family, keys)
+        }
+
+        fn range(
+            &self,
+            family: Family,
+            start: &[u8],
+            end: Option<&[u8]>,
+            limit: usize,
+            direction: Direction,
+        ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+            self.0.range(family, start, end, limit, direction)
+        }
+    }
+
+    impl Kv for WithoutSync {
+        fn snapshot(&self) -> Arc<dyn KvRead> {
+            self.0.snapshot()
+        }
+
+        fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StoreError> {
+            self.0.write(batch, Durability::Buffered)?;
+            match durability {
+                Durability::Buffered => Ok(()),
+                Durability::Synced => Err(StoreError::Io {
+                    operation: "fsync",
+                    reason: "the disk lost it".to_owned(),
+                }),
+            }
+        }
+
+        fn erase(&self, family: Family, keys: &[&[u8]]) -> Result<(), StoreError> {
+            self.0.erase(family, keys)
+        }
+    }
+
+    fn opened(consortium: &Consortium, kv: Arc<dyn Kv>) -> Chain {
+        let genesis = encoded(&consortium.genesis());
+        let channel = Arc::new(Channel::from_genesis(genesis).unwrap());
+        let credentials = consortium.orderers[0].credentials.clone();
+        let (settings, logger) = (ChainSettings::new(1), crate::raft_logger());
+        Chain::open(&settings, channel, credentials, kv, &logger).unwrap()
+    }
+
+    fn no_links(consortium: &Consortium, stop: &CancellationToken) -> Arc<Links> {
+        let tls = consortium.organizations[0].tls("orderer0");
+        let tls = TlsSettings::new(tls, &TlsRoots::new()).unwrap();
+        Arc::new(Links::new(tls, stop.clone()))
+    }
+
+    #[tokio::test]
+    async fn what_was_not_synced_is_never_acknowledged() {
+        let consortium = Consortium::new(now_ms(), &["localhost:1".to_owned()]);
+        let channel = Channel::from_genesis(encoded(&consortium.genesis())).unwrap();
+        let memory = MemoryKv::new(FAMILIES);
+        channel.create(&memory).unwrap();
+        let kv = Arc::new(WithoutSync(memory));
+        let chain = opened(&consortium, kv.clone());
+        let (faults, mut faulty) = mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let links = no_links(&consortium, &stop);
+        let handle = start(chain, kv.clone(), links, stop, faults).unwrap();
+        let fault = tokio::time::timeout(Duration::from_secs(60), faulty.recv());
+        let fault = fault.await.unwrap().unwrap();
+        assert!(fault.reason.contains("fsync failed"), "{}", fault.reason);
+        handle.join();
+        // Not even its vote for itself was kept.
+        assert_eq!(handle.view().borrow().head, BlockNumber(0));
+        let found = crate::log::Log::open(Arc::new(kv.0.crash())).unwrap();
+        assert_eq!(found.hard_state().term, 0);
     }
 
     #[tokio::test]
     async fn a_failing_disk_stops_the_channel_and_nothing_is_delivered() {
-        let mut consortium = Consortium::new(now_ms(), &["localhost:1".to_owned()]);
-        let channel = Arc::new(Channel::from_genesis(encoded(&consortium.genesis())).unwrap());
+        let consortium = Consortium::new(now_ms(), &["localhost:1".to_owned()]);
+        let channel = Channel::from_genesis(encoded(&consortium.genesis())).unwrap();
         let kv = Arc::new(MemoryKv::new(FAMILIES));
         channel.create(kv.as_ref()).unwrap();
-        let credentials = Arc::new(consortium.orderers.remove(0).credentials);
-        let (settings, logger) = (ChainSettings::new(1), crate::raft_logger());
         let id = channel.id().clone();
-        let chain = Chain::open(&settings, channel, credentials, kv.clone(), &logger).unwrap();
+        let chain = opened(&consortium, kv.clone());
         let (faults, mut faulty) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
-        let handle = start(id.clone(), chain, kv.clone(), BTreeMap::new(), stop, faults).unwrap();
+        let links = no_links(&consortium, &stop);
+        let handle = start(chain, kv.clone(), links, stop, faults).unwrap();
 
         let wait = Duration::from_secs(60);
         let mut view = handle.view();

@@ -1,31 +1,39 @@
 //! Every key and value that an orderer keeps for one channel. All numbers are big-endian, every
-//! value begins with the layout's version, one byte, now 1.
+//! value begins with the version of its encoding, one byte, now 1. The value of `channel` begins with
+//! the version of the layout as a whole instead, now 2: [`upgrade`] brings an older one up to it.
 //!
 //! | Family | Key | Value after the version |
 //! |---|---|---|
 //! | `meta` | `channel` | name of the channel |
 //! | `meta` | `genesis` | block 0: header and envelope, an encoded `Block` |
+//! | `meta` | `orderer` | number u64 under which this node joined; absent in a database of layout 1 |
+//! | `meta` | `joined` | the encoded `ChannelConfig` with which it joined, if block 0 does not name it |
 //! | `meta` | `hard_state` | term u64, vote u64, commit u64 |
 //! | `meta` | `conf_state` | the voters' numbers, u64 each, ascending |
+//! | `meta` | `start` | where Raft's log begins: log index u64 and term u64 of the newest entry before it, number u64 and header hash \[32\] of the newest block there, the voters' numbers there, u64 each |
 //! | `meta` | `applied` | log index u64, number u64 and header hash \[32\] of the newest block |
 //! | `meta` | `deliverable` | number u64 of the newest block up to which all have a quorum of signatures |
-//! | `log` | log index u64 | term u64, entry type u8, data: an encoded `Block` without signatures, or nothing |
-//! | `terms` | log index u64 of a term's first entry | term u64 |
-//! | `blocks` | block number u64 | log index u64 (0: block 0, in `meta`), header hash \[32\] |
+//! | `log` | log index u64 | term u64, entry type u8 (0 normal, 2 a change of Raft's voters), data: an encoded `Block` without signatures, or nothing; of type 2 a `ConfChangeV2` whose context is that `Block` |
+//! | `terms` | log index u64 of a term's first entry after the start | term u64 |
+//! | `blocks` | block number u64 | log index u64 (0: not in the log), header hash \[32\] |
+//! | `fetched` | block number u64 | an encoded `Block` without signatures, which came from another orderer as a block and not as an entry of the log |
 //! | `signatures` | block number u64 | per signature: orderer u64, signature \[64\]; ascending by orderer |
 //! | `certificates` | fingerprint \[32\] | number u64 of the block that made it known, certificate (DER) |
 //!
-//! The log is the one durable copy of the blocks: nothing that is committed is ever removed from
-//! it, and it starts at index 1.
+//! There is one durable copy of each block: in `log`, in `fetched`, or for block 0 in `meta`. The
+//! log's start moves on, and what lies before it belongs to Raft no longer; the blocks there stay
+//! where they are, and no committed block is ever removed.
 
 use bytes::{Buf, BufMut, Bytes};
 use raft::eraftpb::{Entry, EntryType, HardState};
 use stela_protocol::limits::SIGNATURE_BYTES;
 use stela_protocol::{BlockNumber, Hash32};
-use stela_store::{Family, StoreError};
+use stela_store::{Durability, Family, Kv, StoreError, WriteBatch};
 
-/// The version that every value begins with.
+/// The version that every value but that of [`CHANNEL`] begins with.
 pub const VERSION: u8 = 1;
+/// The version of the layout, with which the value of [`CHANNEL`] begins.
+pub const LAYOUT: u8 = 2;
 
 /// What there is one of.
 pub const META: Family = "meta";
@@ -35,25 +43,75 @@ pub const LOG: Family = "log";
 pub const TERMS: Family = "terms";
 /// Where blocks are in the log.
 pub const BLOCKS: Family = "blocks";
+/// Blocks that are not in the log.
+pub const FETCHED: Family = "fetched";
 /// The orderers' signatures.
 pub const SIGNATURES: Family = "signatures";
 /// Known certificates.
 pub const CERTIFICATES: Family = "certificates";
 /// All families of a channel's database.
-pub const FAMILIES: &[Family] = &[META, LOG, TERMS, BLOCKS, SIGNATURES, CERTIFICATES];
+pub const FAMILIES: &[Family] = &[META, LOG, TERMS, BLOCKS, FETCHED, SIGNATURES, CERTIFICATES];
 
 /// Key in [`META`].
 pub const CHANNEL: &[u8] = b"channel";
 /// Key in [`META`].
 pub const GENESIS: &[u8] = b"genesis";
 /// Key in [`META`].
+pub const ORDERER: &[u8] = b"orderer";
+/// Key in [`META`].
+pub const JOINED: &[u8] = b"joined";
+/// Key in [`META`].
 pub const HARD_STATE: &[u8] = b"hard_state";
 /// Key in [`META`].
 pub const CONF_STATE: &[u8] = b"conf_state";
 /// Key in [`META`].
+pub const START: &[u8] = b"start";
+/// Key in [`META`].
 pub const APPLIED: &[u8] = b"applied";
 /// Key in [`META`].
 pub const DELIVERABLE: &[u8] = b"deliverable";
+
+/// The channel's name as a value.
+pub fn encode_channel(name: &str) -> Bytes {
+    [&[LAYOUT], name.as_bytes()].concat().into()
+}
+
+/// The channel's name.
+///
+/// # Errors
+/// [`StoreError::Corrupt`], or [`StoreError::Format`] for another layout than [`LAYOUT`].
+pub fn decode_channel(mut value: Bytes) -> Result<Bytes, StoreError> {
+    open_as(LAYOUT, "the channel's name", &mut value, 0)?;
+    Ok(value)
+}
+
+/// Brings a database of an older layout up to [`LAYOUT`], in one write.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read or written.
+pub fn upgrade(kv: &dyn Kv) -> Result<(), StoreError> {
+    const WITHOUT_START: u8 = 1;
+    let Some(name) = kv.get(META, CHANNEL)? else {
+        return Ok(());
+    };
+    if name.first() != Some(&WITHOUT_START) {
+        return Ok(());
+    }
+    let missing = || corrupt("the state of raft is missing");
+    let voters = kv.get(META, CONF_STATE)?.ok_or_else(missing)?;
+    let first = kv.get(BLOCKS, &key(0))?.ok_or_else(missing)?;
+    let start = Start {
+        index: 0,
+        term: 0,
+        number: BlockNumber(0),
+        hash: BlockPlace::decode(first)?.hash,
+        voters: decode_numbers("conf_state", voters)?,
+    };
+    let mut batch = WriteBatch::new();
+    batch.put(META, START, start.encode());
+    batch.put(META, CHANNEL, [&[LAYOUT], &name[1..]].concat());
+    kv.write(batch, Durability::Synced)
+}
 
 /// A key that is a number.
 pub fn key(number: u64) -> Bytes {
@@ -124,6 +182,58 @@ pub fn decode_hard_state(value: Bytes) -> Result<HardState, StoreError> {
         commit,
         ..Default::default()
     })
+}
+
+/// Where Raft's log starts: a point at which everything before it is applied and can be had as
+/// blocks from any orderer. A Raft snapshot is this and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// The newest entry before the start; 0: none.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+    /// The newest block there.
+    pub number: BlockNumber,
+    /// Its header's hash.
+    pub hash: Hash32,
+    /// Raft's voters there, ascending.
+    pub voters: Vec<u64>,
+}
+
+impl Start {
+    /// As a value.
+    pub fn encode(&self) -> Bytes {
+        let mut value = vec![VERSION];
+        value.put_u64(self.index);
+        value.put_u64(self.term);
+        value.put_u64(self.number.0);
+        value.put_slice(self.hash.as_bytes());
+        self.voters.iter().for_each(|voter| value.put_u64(*voter));
+        value.into()
+    }
+
+    /// From a value.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] or [`StoreError::Format`].
+    pub fn decode(mut value: Bytes) -> Result<Self, StoreError> {
+        const WHAT: &str = "where the log starts";
+        open(WHAT, &mut value, 56)?;
+        let (index, term) = (value.get_u64(), value.get_u64());
+        let number = BlockNumber(value.get_u64());
+        let hash = hash(WHAT, &value.split_to(32))?;
+        if !value.len().is_multiple_of(8) {
+            return Err(corrupt(WHAT));
+        }
+        let voters = value.chunks_exact(8).map(|mut voter| voter.get_u64());
+        Ok(Self {
+            index,
+            term,
+            number,
+            hash,
+            voters: voters.collect(),
+        })
+    }
 }
 
 /// How far the log is applied.
@@ -197,7 +307,7 @@ pub fn decode_entry(index: u64, mut value: Bytes) -> Result<Entry, StoreError> {
 /// Where a block is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockPlace {
-    /// Its entry in the log; 0 for block 0.
+    /// Its entry in the log; 0: it is not in the log.
     pub index: u64,
     /// Its header's hash.
     pub hash: Hash32,
@@ -286,21 +396,28 @@ fn hash(what: &'static str, bytes: &[u8]) -> Result<Hash32, StoreError> {
 
 /// Takes the version off; at least `rest` bytes must follow it.
 fn open(what: &'static str, value: &mut Bytes, rest: usize) -> Result<(), StoreError> {
+    open_as(VERSION, what, value, rest)
+}
+
+fn open_as(
+    expected: u8,
+    what: &'static str,
+    value: &mut Bytes,
+    rest: usize,
+) -> Result<(), StoreError> {
     if value.len() < 1 + rest {
         return Err(corrupt(what));
     }
     match value.get_u8() {
-        VERSION => Ok(()),
-        found => Err(StoreError::Format {
-            found,
-            expected: VERSION,
-        }),
+        found if found == expected => Ok(()),
+        found => Err(StoreError::Format { found, expected }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stela_store::{KvRead, MemoryKv};
 
     fn check(value: Bytes, expect: &str) -> Bytes {
         assert_eq!(hex::encode(&value), expect.replace(' ', ""));
@@ -345,6 +462,19 @@ mod tests {
             Ok(applied)
         );
 
+        let start = Start {
+            index: 5,
+            term: 2,
+            number: BlockNumber(3),
+            hash,
+            voters: vec![1, 4],
+        };
+        let bytes = format!(
+            "01 0000000000000005 0000000000000002 0000000000000003 {hash} \
+             0000000000000001 0000000000000004"
+        );
+        assert_eq!(Start::decode(check(start.encode(), &bytes)), Ok(start));
+
         let place = BlockPlace { index: 5, hash };
         let bytes = format!("01 0000000000000005 {hash}");
         assert_eq!(BlockPlace::decode(check(place.encode(), &bytes)), Ok(place));
@@ -373,6 +503,8 @@ mod tests {
         );
         assert_eq!(decode_numbers("conf_state", value), Ok(vec![1, 2]));
         check(encode_bytes(b"care"), "01 63617265");
+        let name = check(encode_channel("care"), "02 63617265");
+        assert_eq!(decode_channel(name), Ok(Bytes::from_static(b"care")));
         check(key(258), "0000000000000102");
     }
 
@@ -390,6 +522,28 @@ mod tests {
             found: 2,
             expected: VERSION,
         };
-        assert_eq!(decode_bytes("channel", damaged(b"\x02care")), Err(other));
+        assert_eq!(decode_bytes("genesis", damaged(b"\x02care")), Err(other));
+        assert!(Start::decode(damaged(&[1; 58])).is_err());
+        assert!(decode_channel(damaged(b"\x03care")).is_err());
+    }
+
+    #[test]
+    fn the_layout_without_a_start_is_brought_up_to_date() {
+        let kv = MemoryKv::new(FAMILIES);
+        upgrade(&kv).unwrap();
+        let mut batch = WriteBatch::new();
+        let hash = Hash32([7; 32]);
+        batch.put(META, CHANNEL, encode_bytes(b"care"));
+        batch.put(META, CONF_STATE, encode_numbers(&[1, 2]));
+        batch.put(BLOCKS, key(0), BlockPlace { index: 0, hash }.encode());
+        kv.write(batch, Durability::Synced).unwrap();
+        for _ in 0..2 {
+            upgrade(&kv).unwrap();
+            let name = kv.get(META, CHANNEL).unwrap().unwrap();
+            assert_eq!(decode_channel(name), Ok(Bytes::from_static(b"care")));
+            let start = Start::decode(kv.get(META, START).unwrap().unwrap()).unwrap();
+            assert_eq!((start.index, start.hash), (0, hash));
+            assert_eq!(start.voters, [1, 2]);
+        }
     }
 }

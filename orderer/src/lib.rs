@@ -7,8 +7,9 @@
 //! orderers, and [`services`] are what others call.
 //!
 //! Raft's log *is* the block store ([`layout`]): there is one durable copy of a block's bytes, and
-//! what is committed is never deleted. This version does not compact the log, and its configuration
-//! is that of block 0: orderers cannot be added or removed yet.
+//! what is committed is never deleted. The log's start moves on; whoever has fallen behind it
+//! fetches blocks and verifies them. Each block is judged by the configuration before it
+//! ([`configurations`]), and a change of the configuration adds and removes orderers.
 //!
 //! Ordering tolerates crashes, not lies: a minority of orderers may be down, but an orderer that
 //! signs what it should not is found out by nobody here. Peers verify everything else.
@@ -18,6 +19,7 @@ pub mod blocks;
 pub mod chain;
 pub mod channel;
 pub mod codec;
+pub mod configurations;
 pub mod cutter;
 pub mod driver;
 pub mod layout;

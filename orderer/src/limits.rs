@@ -26,6 +26,30 @@ pub const ENTRIES_PER_MESSAGE_MAX: usize = 10_000;
 /// Blocks that are proposed and not applied.
 pub const BLOCKS_IN_FLIGHT_MAX: usize = 1;
 
+// ----------------------------------------------------------------------- compaction and catching up
+
+/// Entries of Raft's log that are kept at least behind the newest deliverable block, for orderers
+/// that are slow or were away; at most twice as many are. Whoever needs an older one fetches blocks
+/// instead. A node's settings may say another number.
+pub const ENTRIES_KEPT: u64 = 10_000;
+/// The fewest that a node's settings may say.
+pub const ENTRIES_KEPT_MIN: u64 = 8;
+/// Ticks after which blocks that were asked for and did not come are asked for somewhere else.
+pub const FETCH_AGAIN_TICKS: u64 = 20;
+/// Bytes of the blocks in one answer, unless a single one is larger.
+pub const FETCH_BYTES_MAX: usize = 1 << 20;
+/// Blocks in one answer.
+pub const FETCH_BLOCKS_MAX: usize = 1_024;
+/// Ticks without a leader after which an orderer asks the others for blocks: it may have been
+/// removed, or everybody it knows of may be gone.
+pub const LEADERLESS_FETCH_TICKS: u64 = 4 * ELECTION_TICKS as u64;
+/// Ticks for which an orderer that was removed still answers the others.
+pub const REMOVED_LINGER_TICKS: u64 = 40;
+/// Earlier configurations of one channel that are kept in memory.
+pub const CONFIGURATIONS_KEPT_MAX: usize = 16;
+/// Ticks after which a follower that did not acknowledge a snapshot is sent the newest one.
+pub const SNAPSHOT_AGAIN_TICKS: u64 = 40;
+
 // ------------------------------------------------------------------------------------- envelopes
 
 /// Envelopes that wait on one channel to be ordered.

@@ -14,6 +14,7 @@ use stela_protocol::config::Orderer;
 use stela_protocol::limits::MESSAGE_BYTES_MAX;
 use stela_protocol::pb::consensus_client::ConsensusClient;
 use stela_protocol::{ErrorCode, Fingerprint, Message, OrgId, RpcError, pb};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -33,21 +34,24 @@ struct Destination {
 /// All links of a node.
 pub struct Links {
     tls: TlsSettings,
+    runtime: Handle,
     stop: CancellationToken,
     open: Mutex<HashMap<Destination, Link>>,
 }
 
 impl Links {
-    /// No links yet; those that come end with `stop`.
+    /// No links yet; those that come live on the tokio runtime in which this is called, and end
+    /// with `stop`.
     pub fn new(tls: TlsSettings, stop: CancellationToken) -> Self {
         Self {
             tls,
+            runtime: Handle::current(),
             stop,
             open: Mutex::default(),
         }
     }
 
-    /// The link to an orderer. Must be called within a tokio runtime, on which the link lives.
+    /// The link to an orderer.
     pub fn to(&self, orderer: &Orderer) -> Link {
         let destination = Destination {
             address: orderer.address.clone(),
@@ -58,6 +62,12 @@ impl Links {
         open.entry(destination)
             .or_insert_with_key(|destination| self.start(destination))
             .clone()
+    }
+
+    /// Closes the links that nobody holds any more.
+    pub fn close_unused(&self) {
+        let used = |link: &mut Link| link.queue.strong_count() > 1;
+        self.open.lock().retain(|_, link| used(link));
     }
 
     fn start(&self, destination: &Destination) -> Link {
@@ -73,7 +83,8 @@ impl Links {
             state: state.clone(),
         };
         let stop = self.stop.clone();
-        tokio::spawn(async move { stop.run_until_cancelled(task.run()).await });
+        self.runtime
+            .spawn(async move { stop.run_until_cancelled(task.run()).await });
         Link { queue, state }
     }
 }
@@ -114,7 +125,7 @@ struct Task {
 }
 
 impl Task {
-    /// Connects again and again until every [`Link`] to here is gone.
+    /// Connects again and again until every [`Link`] to here is gone, but for a message under way.
     async fn run(mut self) {
         loop {
             self.state.up.store(true, Ordering::Relaxed);

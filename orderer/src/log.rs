@@ -1,19 +1,19 @@
 //! Raft's log on a [`Kv`], which is also where the blocks are.
 //!
 //! The log only reads: it stages what is to be written in a batch, and takes it for written when
-//! its caller says so. It is never compacted, so its first index stays 1 and nobody ever needs a
-//! snapshot.
+//! its caller says so. Its start moves on: entries before it are Raft's no longer, and whoever needs
+//! one gets a snapshot, which is nothing but the [`Start`]. Blocks before it are read by number.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 use stela_store::{Direction, Kv, StoreError, WriteBatch};
 
 use crate::layout::{
-    self, CONF_STATE, HARD_STATE, LOG, META, TERMS, corrupt, decode_entry, decode_hard_state,
-    decode_numbers, encode_entry, encode_hard_state, encode_numbers,
+    self, CONF_STATE, HARD_STATE, LOG, META, START, Start, TERMS, corrupt, decode_entry,
+    decode_hard_state, decode_numbers, encode_entry, encode_hard_state, encode_numbers,
 };
 use crate::limits::ENTRY_CACHE_BYTES_MAX;
 
@@ -22,6 +22,8 @@ pub struct Log {
     kv: Arc<dyn Kv>,
     hard_state: HardState,
     conf_state: ConfState,
+    start: Start,
+    newest: Option<Start>,
     last_index: u64,
     terms: Terms,
     cache: Cache,
@@ -39,29 +41,98 @@ impl Log {
         };
         let hard_state = decode_hard_state(meta(HARD_STATE)?)?;
         let voters = decode_numbers("conf_state", meta(CONF_STATE)?)?;
+        // Raft falls over a voter 0, and over one that is listed twice.
+        if voters.first().is_none_or(|first| *first == 0) || !voters.is_sorted_by(|a, b| a < b) {
+            return Err(corrupt("conf_state"));
+        }
+        let start = Start::decode(meta(START)?)?;
         let last = kv.range(LOG, &[], None, 1, Direction::Backward)?;
         let last_index = last.first().map_or(Ok(0), |(key, _)| layout::number(key))?;
-        let terms = Terms::read(kv.as_ref())?;
-        if hard_state.commit > last_index || terms.of(last_index) > hard_state.term {
-            return Err(corrupt("the log ends before what it had committed"));
+        let last_index = last_index.max(start.index);
+        let terms = Terms::read(kv.as_ref(), &start)?;
+        let counts_on = last_index < u64::MAX;
+        if !counts_on || hard_state.commit > last_index || terms.of(last_index) > hard_state.term {
+            return Err(corrupt(
+                "the log ends before what it had committed, or never",
+            ));
         }
-        let conf_state = ConfState {
-            voters,
-            ..Default::default()
-        };
+        if hard_state.commit < start.index {
+            return Err(corrupt("the log starts after what it had committed"));
+        }
         Ok(Self {
             kv,
             hard_state,
-            conf_state,
+            conf_state: conf_state(voters),
+            start,
+            newest: None,
             last_index,
             terms,
             cache: Cache::default(),
         })
     }
 
+    /// Reads every committed entry behind `applied`: Raft would end the process without a word when
+    /// it finds one missing or damaged.
+    ///
+    /// # Errors
+    /// [`StoreError`] says which one is.
+    pub fn check_unapplied(&self, applied: u64) -> Result<(), StoreError> {
+        (applied..self.hard_state.commit).try_for_each(|index| self.entry(index + 1).map(drop))
+    }
+
     /// Term, vote and commit index as last staged.
     pub fn hard_state(&self) -> &HardState {
         &self.hard_state
+    }
+
+    /// Where it starts.
+    pub fn start(&self) -> &Start {
+        &self.start
+    }
+
+    /// The newest point at which the log could start. Who was not a voter yet at its start gets
+    /// this one: Raft takes no snapshot that does not name its receiver.
+    pub fn set_newest(&mut self, newest: Start) {
+        self.newest = Some(newest);
+    }
+
+    /// The term of an entry that is in the log, or the newest one before its start.
+    pub fn term_of(&self, index: u64) -> Option<u64> {
+        (self.start.index..=self.last_index)
+            .contains(&index)
+            .then(|| self.terms.of(index))
+    }
+
+    /// Adds to `batch` that the log starts at `start`, an entry that is applied. Nothing but the
+    /// account of terms is removed.
+    pub fn stage_start(&mut self, start: Start, batch: &mut WriteBatch) {
+        batch.put(META, START, start.encode());
+        batch.delete_range(TERMS, layout::key(0), layout::key(start.index + 1));
+        self.terms.start_at(&start);
+        self.start = start;
+    }
+
+    /// Adds to `batch` that a snapshot takes the place of the whole log. Entries after `applied`
+    /// are removed: they are not committed, or their blocks are here already.
+    pub fn stage_snapshot(&mut self, start: Start, applied: u64, batch: &mut WriteBatch) {
+        batch.delete_range(LOG, layout::key(applied + 1), layout::key(u64::MAX));
+        batch.delete_range(TERMS, layout::key(0), layout::key(u64::MAX));
+        batch.put(META, START, start.encode());
+        batch.put(META, CONF_STATE, encode_numbers(&start.voters));
+        self.conf_state = conf_state(start.voters.clone());
+        self.terms = Terms::default();
+        self.terms.start_at(&start);
+        self.cache = Cache::default();
+        self.last_index = start.index;
+        self.newest = None;
+        self.start = start;
+    }
+
+    /// Adds to `batch` who takes part in Raft from now on.
+    pub fn stage_conf_state(&mut self, mut state: ConfState, batch: &mut WriteBatch) {
+        state.voters.sort_unstable();
+        batch.put(META, CONF_STATE, encode_numbers(&state.voters));
+        self.conf_state = state;
     }
 
     /// Adds a new hard state to `batch`.
@@ -149,7 +220,7 @@ impl Storage for Log {
         max_size: impl Into<Option<u64>>,
         _: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
-        if low == 0 {
+        if low <= self.start.index {
             return Err(StorageError::Compacted.into());
         }
         if high > self.last_index + 1 {
@@ -169,22 +240,56 @@ impl Storage for Log {
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
-        if index > self.last_index {
-            return Err(StorageError::Unavailable.into());
+        if index < self.start.index {
+            return Err(StorageError::Compacted.into());
         }
-        Ok(self.terms.of(index))
+        self.term_of(index)
+            .ok_or_else(|| StorageError::Unavailable.into())
     }
 
     fn first_index(&self) -> raft::Result<u64> {
-        Ok(1)
+        Ok(self.start.index + 1)
     }
 
     fn last_index(&self) -> raft::Result<u64> {
         Ok(self.last_index)
     }
 
-    fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
-        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    fn snapshot(&self, _: u64, to: u64) -> raft::Result<Snapshot> {
+        let points = [Some(&self.start), self.newest.as_ref()];
+        let mut points = points.into_iter().flatten();
+        let point = points.find(|point| point.index > 0 && point.voters.contains(&to));
+        let unavailable = StorageError::SnapshotTemporarilyUnavailable;
+        point.map(snapshot_of).ok_or(unavailable.into())
+    }
+}
+
+/// The snapshot that says where a log starts. Its data names the block; what the block holds is
+/// fetched by number.
+pub fn snapshot_of(start: &Start) -> Snapshot {
+    let metadata = SnapshotMetadata {
+        conf_state: Some(conf_state(start.voters.clone())).into(),
+        index: start.index,
+        term: start.term,
+        ..Default::default()
+    };
+    Snapshot {
+        data: start.encode(),
+        metadata: Some(metadata).into(),
+        ..Default::default()
+    }
+}
+
+/// What a snapshot says, if its parts say the same.
+pub fn start_in(snapshot: &Snapshot) -> Option<Start> {
+    let start = Start::decode(snapshot.data.clone()).ok()?;
+    (start.index > 0 && snapshot_of(&start) == *snapshot).then_some(start)
+}
+
+fn conf_state(voters: Vec<u64>) -> ConfState {
+    ConfState {
+        voters,
+        ..Default::default()
     }
 }
 
@@ -192,18 +297,20 @@ fn raft_error(error: StoreError) -> raft::Error {
     StorageError::Other(Box::new(error)).into()
 }
 
-/// Where terms begin: ascending pairs of a term's first index and the term. There are few, one for
-/// each election, so that no entry needs to be read to know its term.
+/// Where terms begin: ascending pairs of a term's first index and the term, the first one for the
+/// newest entry before the log's start. There are few, one for each election since then, so that no
+/// entry needs to be read to know its term.
 #[derive(Default)]
 struct Terms(Vec<(u64, u64)>);
 
 impl Terms {
-    fn read(kv: &dyn Kv) -> Result<Self, StoreError> {
+    fn read(kv: &dyn Kv, start: &Start) -> Result<Self, StoreError> {
         let mut terms = Self::default();
+        terms.start_at(start);
         // Not through `scan`, which wants a `KvRead`; a page is more than there ever are at a time.
-        let mut start = Vec::new();
+        let mut next = layout::key(start.index + 1).to_vec();
         loop {
-            let page = kv.range(TERMS, &start, None, TERMS_PAGE, Direction::Forward)?;
+            let page = kv.range(TERMS, &next, None, TERMS_PAGE, Direction::Forward)?;
             for (key, value) in &page {
                 let [term] = decode_numbers("a term", value.clone())?[..] else {
                     return Err(corrupt("a term"));
@@ -211,9 +318,18 @@ impl Terms {
                 terms.0.push((layout::number(key)?, term));
             }
             match page.last() {
-                Some((key, _)) if page.len() == TERMS_PAGE => start = [key, &[0][..]].concat(),
+                Some((key, _)) if page.len() == TERMS_PAGE => next = [key, &[0][..]].concat(),
                 _ => return Ok(terms),
             }
+        }
+    }
+
+    /// Forgets what is before the start, but for its own term.
+    fn start_at(&mut self, start: &Start) {
+        let after = self.0.partition_point(|(first, _)| *first <= start.index);
+        self.0.drain(..after);
+        if start.index > 0 {
+            self.0.insert(0, (start.index, start.term));
         }
     }
 
@@ -280,7 +396,9 @@ impl Cache {
 mod tests {
     use super::*;
     use crate::layout::FAMILIES;
-    use stela_store::{Durability, MemoryKv};
+    use bytes::Bytes;
+    use stela_protocol::{BlockNumber, Hash32};
+    use stela_store::{Durability, KvRead, MemoryKv};
 
     fn entries(first: u64, terms: &[u64]) -> Vec<Entry> {
         let entry = |(at, term): (usize, &u64)| Entry {
@@ -292,6 +410,16 @@ mod tests {
         terms.iter().enumerate().map(entry).collect()
     }
 
+    fn start(index: u64, term: u64) -> Start {
+        Start {
+            index,
+            term,
+            number: BlockNumber(index),
+            hash: Hash32([7; 32]),
+            voters: vec![1, 2, 3],
+        }
+    }
+
     fn new_kv() -> Arc<MemoryKv> {
         let kv = Arc::new(MemoryKv::new(FAMILIES));
         let mut batch = WriteBatch::new();
@@ -301,6 +429,7 @@ mod tests {
         };
         batch.put(META, HARD_STATE, encode_hard_state(&state));
         batch.put(META, CONF_STATE, encode_numbers(&[1, 2, 3]));
+        batch.put(META, START, start(0, 0).encode());
         kv.write(batch, Durability::Synced).unwrap();
         kv
     }
@@ -323,18 +452,101 @@ mod tests {
 
     /// The log and the one that is opened from the same store answer alike.
     fn check(kv: &Arc<MemoryKv>, log: &Log, terms: &[u64]) {
+        check_from(kv, log, (0, 0), terms);
+    }
+
+    /// `before` is the newest entry before the start.
+    fn check_from(kv: &Arc<MemoryKv>, log: &Log, before: (u64, u64), terms: &[u64]) {
         let reopened = Log::open(kv.clone()).unwrap();
         for log in [log, &reopened] {
-            let last = terms.len() as u64;
+            let (first, last) = (before.0 + 1, before.0 + terms.len() as u64);
+            assert_eq!(log.first_index().unwrap(), first);
             assert_eq!(log.last_index().unwrap(), last);
-            let expect: Vec<_> = (1..).zip(terms.iter().copied()).collect();
-            assert_eq!(read(log, 1, last + 1, u64::MAX), expect);
+            let expect: Vec<_> = (first..).zip(terms.iter().copied()).collect();
+            assert_eq!(read(log, first, last + 1, u64::MAX), expect);
             for (index, term) in expect {
                 assert_eq!(log.term(index).unwrap(), term);
             }
-            assert_eq!(log.term(0).unwrap(), 0);
+            assert_eq!(log.term(before.0).unwrap(), before.1);
             assert!(log.term(last + 1).is_err());
+            let compacted = log.entries(before.0, last + 1, None, GetEntriesContext::empty(false));
+            assert_eq!(compacted, Err(StorageError::Compacted.into()));
         }
+    }
+
+    fn commit(kv: &Arc<MemoryKv>, log: &mut Log, commit: u64) {
+        let mut batch = WriteBatch::new();
+        let state = HardState {
+            term: 9,
+            commit,
+            ..Default::default()
+        };
+        log.stage_hard_state(state, &mut batch);
+        kv.write(batch, Durability::Synced).unwrap();
+    }
+
+    #[test]
+    fn its_start_moves_and_no_entry_is_removed() {
+        let kv = new_kv();
+        let mut log = Log::open(kv.clone()).unwrap();
+        append(&kv, &mut log, entries(1, &[1, 1, 2, 2, 4, 4]));
+        commit(&kv, &mut log, 5);
+        let unavailable = Err(StorageError::SnapshotTemporarilyUnavailable.into());
+        assert_eq!(log.snapshot(0, 1), unavailable);
+        for (index, term, rest) in [(3, 2, &[2, 4, 4][..]), (5, 4, &[4])] {
+            let mut batch = WriteBatch::new();
+            log.stage_start(start(index, term), &mut batch);
+            kv.write(batch, Durability::Synced).unwrap();
+            check_from(&kv, &log, (index, term), rest);
+            let snapshot = log.snapshot(0, 1).unwrap();
+            assert_eq!(start_in(&snapshot), Some(start(index, term)));
+        }
+        append(&kv, &mut log, entries(6, &[4, 9]));
+        check_from(&kv, &log, (5, 4), &[4, 9]);
+        // Whoever came after the start gets a later point, when there is one that names it.
+        assert_eq!(log.snapshot(0, 4), unavailable);
+        let newest = Start {
+            voters: vec![1, 2, 3, 4],
+            ..start(6, 4)
+        };
+        log.set_newest(newest.clone());
+        assert_eq!(start_in(&log.snapshot(0, 4).unwrap()), Some(newest));
+        assert_eq!(start_in(&log.snapshot(0, 1).unwrap()), Some(start(5, 4)));
+        let kept = kv.range(LOG, &[], None, 9, Direction::Forward).unwrap();
+        assert_eq!(kept.len(), 7);
+    }
+
+    #[test]
+    fn a_snapshot_takes_the_place_of_what_is_not_applied() {
+        let kv = new_kv();
+        let mut log = Log::open(kv.clone()).unwrap();
+        append(&kv, &mut log, entries(1, &[1, 1, 2, 2]));
+        let mut batch = WriteBatch::new();
+        log.stage_snapshot(start(9, 5), 2, &mut batch);
+        kv.write(batch, Durability::Synced).unwrap();
+        commit(&kv, &mut log, 9);
+        check_from(&kv, &log, (9, 5), &[]);
+        append(&kv, &mut log, entries(10, &[5, 6]));
+        check_from(&kv, &log, (9, 5), &[5, 6]);
+        let kept = kv.range(LOG, &[], None, 9, Direction::Forward).unwrap();
+        let kept: Vec<_> = kept.iter().map(|(key, _)| layout::number(key)).collect();
+        assert_eq!(kept, [Ok(1), Ok(2), Ok(10), Ok(11)]);
+        assert!(Log::open(kv).unwrap().initial_state().is_ok());
+    }
+
+    #[test]
+    fn a_snapshot_whose_parts_differ_is_none() {
+        let good = snapshot_of(&start(9, 5));
+        assert!(start_in(&good).is_some());
+        let mut other = good.clone();
+        other.mut_metadata().index = 8;
+        assert_eq!(start_in(&other), None);
+        let mut other = good.clone();
+        other.mut_metadata().mut_conf_state().learners = vec![4];
+        assert_eq!(start_in(&other), None);
+        let mut other = good;
+        other.data = Bytes::from_static(b"nothing");
+        assert_eq!(start_in(&other), None);
     }
 
     #[test]
@@ -396,6 +608,49 @@ mod tests {
             &mut batch,
         );
         batch.delete(LOG, layout::key(2));
+        kv.write(batch, Durability::Synced).unwrap();
+        assert!(matches!(Log::open(kv), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_committed_entry_that_is_missing_is_found_before_raft_asks_for_it() {
+        let kv = new_kv();
+        let mut log = Log::open(kv.clone()).unwrap();
+        append(&kv, &mut log, entries(1, &[1, 1, 1]));
+        let mut batch = WriteBatch::new();
+        let state = HardState {
+            term: 9,
+            commit: 3,
+            ..Default::default()
+        };
+        log.stage_hard_state(state, &mut batch);
+        kv.write(batch, Durability::Synced).unwrap();
+        assert!(Log::open(kv.clone()).unwrap().check_unapplied(0).is_ok());
+        let mut batch = WriteBatch::new();
+        batch.delete(LOG, layout::key(2));
+        kv.write(batch, Durability::Synced).unwrap();
+        let damaged = Log::open(kv).unwrap();
+        let found = damaged.check_unapplied(0);
+        assert!(matches!(found, Err(StoreError::Corrupt { .. })));
+        assert!(damaged.check_unapplied(2).is_ok());
+    }
+
+    #[test]
+    fn voters_that_raft_would_fall_over_are_refused() {
+        for voters in [&[][..], &[0, 1], &[1, 1], &[2, 1]] {
+            let kv = new_kv();
+            let mut batch = WriteBatch::new();
+            batch.put(META, CONF_STATE, encode_numbers(voters));
+            kv.write(batch, Durability::Synced).unwrap();
+            assert!(matches!(Log::open(kv), Err(StoreError::Corrupt { .. })));
+        }
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_counted_on_is_refused() {
+        let kv = new_kv();
+        let mut batch = WriteBatch::new();
+        batch.put(LOG, layout::key(u64::MAX), layout::encode_bytes(&[0; 9]));
         kv.write(batch, Durability::Synced).unwrap();
         assert!(matches!(Log::open(kv), Err(StoreError::Corrupt { .. })));
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
+use stela_health::LastWords;
+use stela_orderer::driver::now_ms;
 use stela_orderer::limits::STOP_TIMEOUT;
 use stela_orderer::node::{Node, OpenError};
 use stela_orderer::settings::Settings;
@@ -65,13 +67,17 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = Runtime::new()
         .context("no runtime")
         .map_err(failure(FAULT))?;
-    let result = runtime.block_on(serve(settings));
+    let mut last_words = LastWords::open(&settings.data_dir);
+    let result = runtime.block_on(serve(settings, &mut last_words));
+    if let Err(Failure { error, .. }) = &result {
+        last_words.say(now_ms(), &format!("{error:#}"));
+    }
     // What is still under way is a stream that nobody waits for.
     runtime.shutdown_timeout(STOP_TIMEOUT);
     result
 }
 
-async fn serve(settings: Settings) -> Result<(), Failure> {
+async fn serve(settings: Settings, last_words: &mut LastWords) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let (faults, mut faulty) = mpsc::unbounded_channel();
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| failure(FAULT)(e.into()))?;
@@ -83,6 +89,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         .with_context(|| format!("cannot listen on {listen}"))
         .map_err(failure(CANNOT_LISTEN))?;
     tracing::info!(node = node.origin(), %listen, "ready");
+    last_words.clear();
 
     let server = services::serve(node.clone(), listener);
     tokio::pin!(server);

@@ -10,23 +10,23 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use stela_identity::tls::{TlsError, TlsIdentity, TlsRoots, TlsSettings};
-use stela_identity::{Credentials, Msp, MspError};
+use stela_identity::tls::{PeerTls, TlsError, TlsIdentity, TlsRoots, TlsSettings};
+use stela_identity::{Configuration, Credentials, Msp, MspError};
 use stela_protocol::block::Block;
-use stela_protocol::config::{ChannelConfig, ChannelLimits, Organization};
-use stela_protocol::policy::{Policy, PolicyError};
-use stela_protocol::{ChannelId, ErrorCode, Fingerprint, RpcError};
+use stela_protocol::config::ChannelConfig;
+use stela_protocol::{ChannelId, ErrorCode, Fingerprint, Hash32, RpcError};
 use stela_store::{RocksKv, RocksSettings, StoreError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::errors::{JoinError, OpenError};
 use crate::admission::Admission;
 use crate::blocks::Blocks;
 use crate::chain::{Chain, ChainSettings};
-use crate::channel::Channel;
+use crate::channel::{Channel, ChannelError, orderer_with, stored_joined, stored_orderer};
+use crate::configurations::{InForce, Standing};
 use crate::driver::{self, Fault, Handle};
-use crate::layout::FAMILIES;
+use crate::layout::{self, FAMILIES};
 use crate::limits::CHANNELS_MAX;
 use crate::links::Links;
 use crate::raft_logger;
@@ -35,8 +35,10 @@ use crate::streams::Streams;
 
 /// A channel that this node orders.
 pub struct Ordered {
-    /// What block 0 says.
-    pub channel: Arc<Channel>,
+    /// Its name.
+    pub id: ChannelId,
+    /// The hash of its block 0.
+    pub genesis: Hash32,
     /// This node's number in it.
     pub orderer: u64,
     /// Decides what may be ordered.
@@ -49,6 +51,35 @@ pub struct Ordered {
     pub streams: Arc<Streams>,
 }
 
+impl Ordered {
+    /// The configuration in force.
+    pub fn in_force(&self) -> Arc<InForce> {
+        self.handle.in_force().borrow().clone()
+    }
+
+    /// Whether whoever shows this TLS certificate belongs to a member.
+    pub fn admits(&self, peer: &PeerTls) -> bool {
+        let in_force = self.in_force();
+        let member = in_force
+            .channel
+            .config()
+            .organizations
+            .get(&peer.organization);
+        member.is_some_and(|member| !member.revoked.contains(&peer.fingerprint))
+    }
+
+    /// Who calls under the number `id`, if the TLS certificate is that orderer's and not revoked.
+    pub fn caller(&self, id: u64, peer: &PeerTls) -> Option<Standing> {
+        let in_force = self.in_force();
+        let (orderer, standing) = in_force.orderer(id)?;
+        let genuine = orderer.tls_fingerprint == peer.fingerprint
+            && orderer.organization == peer.organization
+            && id != self.orderer
+            && !in_force.channel.msp().is_revoked(&peer.fingerprint);
+        genuine.then_some(standing)
+    }
+}
+
 /// An orderer.
 pub struct Node {
     settings: Settings,
@@ -59,9 +90,10 @@ pub struct Node {
     own_roots: TlsRoots,
     own_msp: Msp,
     databases: RocksSettings,
-    links: Links,
+    links: Arc<Links>,
     channels: RwLock<BTreeMap<ChannelId, Arc<Ordered>>>,
     joining: Mutex<()>,
+    configured: watch::Sender<u64>,
     stop: CancellationToken,
     faults: mpsc::UnboundedSender<Fault>,
 }
@@ -90,10 +122,11 @@ impl Node {
             tls_fingerprint,
             own_roots,
             databases: RocksSettings::default(),
-            links: Links::new(tls.clone(), stop.clone()),
+            links: Arc::new(Links::new(tls.clone(), stop.clone())),
             tls,
             channels: RwLock::default(),
             joining: Mutex::default(),
+            configured: watch::Sender::default(),
             settings,
             stop,
             faults,
@@ -112,6 +145,11 @@ impl Node {
         &self.origin
     }
 
+    /// The certificate (DER) under which it signs.
+    pub fn certificate(&self) -> Bytes {
+        self.credentials.certificate.der().clone()
+    }
+
     /// TLS as it is now.
     pub fn tls(&self) -> &TlsSettings {
         &self.tls
@@ -125,6 +163,11 @@ impl Node {
     /// Ends when the node is to stop.
     pub fn stop(&self) -> &CancellationToken {
         &self.stop
+    }
+
+    /// Changes whenever another configuration of a channel is in force.
+    pub fn configured(&self) -> watch::Receiver<u64> {
+        self.configured.subscribe()
     }
 
     /// A channel by its name.
@@ -148,12 +191,19 @@ impl Node {
         self.channels.read().values().cloned().collect()
     }
 
-    /// Joins the channel that block 0 describes; a second time it changes nothing. Blocks on the
-    /// disk, so it is not for an async task. Must be called within a tokio runtime.
+    /// Joins the channel that block 0 describes; a second time it changes nothing. An orderer that
+    /// block 0 does not name needs a configuration that does: `current`, an encoded
+    /// `ChannelConfig`. Blocks on the disk, so it is not for an async task. Must be called within a
+    /// tokio runtime.
     ///
     /// # Errors
     /// [`JoinError`] says why not. The call may be repeated.
-    pub fn join(&self, requested: &ChannelId, genesis: Bytes) -> Result<(), JoinError> {
+    pub fn join(
+        self: &Arc<Self>,
+        requested: &ChannelId,
+        genesis: Bytes,
+        current: Bytes,
+    ) -> Result<(), JoinError> {
         let _one_at_a_time = self.joining.lock();
         if self.stop.is_cancelled() {
             return Err(JoinError::Stopping);
@@ -164,19 +214,22 @@ impl Node {
             return Err(JoinError::OtherChannel { requested, found });
         }
         if let Some(known) = self.channels.read().get(requested) {
-            return match known.channel.genesis.hash == channel.genesis.hash {
+            return match known.genesis == channel.genesis.hash {
                 true => Ok(()),
                 false => Err(JoinError::OtherGenesis(requested.clone())),
             };
         }
-        let orderer = self.own_number(&channel)?;
+        let joined = joined_with(&channel, current)?;
+        let config = joined
+            .as_ref()
+            .map_or(channel.config(), |joined| joined.config());
+        let orderer = self.own_number(config)?;
         if self.channels.read().len() >= CHANNELS_MAX {
             return Err(JoinError::TooMany);
         }
-        let roots = self.roots_with(&channel.config)?;
         let kv = self.database(requested)?;
         match Channel::stored_genesis(&kv, requested)? {
-            None => channel.create(&kv)?,
+            None => channel.create_for(&kv, orderer, joined.as_ref())?,
             // An earlier attempt was interrupted; what it stored must be the same.
             Some(stored) => {
                 let stored = Block::decode(stored).map(|block| block.hash);
@@ -185,8 +238,7 @@ impl Node {
                 }
             }
         }
-        self.tls.replace_roots(&roots)?;
-        self.start(channel, orderer, kv)?;
+        self.start(channel, kv)?;
         tracing::info!(channel = %requested, orderer, "channel joined");
         Ok(())
     }
@@ -198,19 +250,18 @@ impl Node {
             .for_each(|ordered| ordered.handle.join());
     }
 
-    fn own_number(&self, channel: &Channel) -> Result<u64, JoinError> {
+    fn own_number(&self, config: &ChannelConfig) -> Result<u64, JoinError> {
+        let channel = config.channel.clone();
         let certificate = &self.credentials.certificate;
-        let Some(orderer) = channel.orderer_with(certificate.der()) else {
-            let (channel, certificate) = (channel.id().clone(), certificate.fingerprint());
+        let Some(orderer) = orderer_with(config, certificate.der()) else {
             return Err(JoinError::NotAnOrderer {
                 channel,
-                certificate,
+                certificate: certificate.fingerprint(),
             });
         };
-        let configured = channel.config.orderers[&orderer].tls_fingerprint;
+        let configured = config.orderers[&orderer].tls_fingerprint;
         let found = self.tls_fingerprint;
         if configured != found {
-            let channel = channel.id().clone();
             return Err(JoinError::OtherTls {
                 channel,
                 orderer,
@@ -221,12 +272,17 @@ impl Node {
         Ok(orderer)
     }
 
-    fn roots_with(&self, config: &ChannelConfig) -> Result<TlsRoots, TlsError> {
-        let channels = self.channels();
-        let known = channels.iter().map(|ordered| &ordered.channel.config);
-        known
-            .chain([config])
-            .try_fold(self.own_roots.clone(), |roots, c| roots.add_config(c))
+    /// Trusts the TLS roots of all configurations in force, and of `more`.
+    fn replace_roots(&self, more: Option<&InForce>) -> Result<(), TlsError> {
+        let mut roots = self.own_roots.clone();
+        let known: Vec<_> = self.channels().iter().map(|o| o.in_force()).collect();
+        for in_force in known.iter().map(Arc::as_ref).chain(more) {
+            roots = roots.add_config(in_force.channel.config())?;
+            if let Some(joined) = &in_force.joined {
+                roots = roots.add_config(joined.config())?;
+            }
+        }
+        self.tls.replace_roots(&roots)
     }
 
     fn folder(&self) -> PathBuf {
@@ -234,14 +290,13 @@ impl Node {
     }
 
     fn database(&self, channel: &ChannelId) -> Result<RocksKv, StoreError> {
-        RocksKv::open(
-            &self.folder().join(channel.as_str()),
-            FAMILIES,
-            &self.databases,
-        )
+        let folder = self.folder().join(channel.as_str());
+        let kv = RocksKv::open(&folder, FAMILIES, &self.databases)?;
+        layout::upgrade(&kv)?;
+        Ok(kv)
     }
 
-    fn open_channels(&self) -> Result<(), OpenError> {
+    fn open_channels(self: &Arc<Self>) -> Result<(), OpenError> {
         let folder = self.folder();
         let data = |source| OpenError::Data {
             folder: folder.clone(),
@@ -260,43 +315,103 @@ impl Node {
         Ok(())
     }
 
-    fn reopen(&self, id: &ChannelId) -> Result<(), JoinError> {
+    fn reopen(self: &Arc<Self>, id: &ChannelId) -> Result<(), JoinError> {
         let kv = self.database(id)?;
         let Some(genesis) = Channel::stored_genesis(&kv, id)? else {
             tracing::warn!(channel = %id, "the channel was never fully joined; join it again");
             return Ok(());
         };
-        let channel = Channel::from_genesis(genesis)?;
-        let orderer = self.own_number(&channel)?;
-        self.tls.replace_roots(&self.roots_with(&channel.config)?)?;
-        self.start(channel, orderer, kv)
+        self.start(Channel::from_genesis(genesis)?, kv)
     }
 
-    fn start(&self, channel: Channel, orderer: u64, kv: RocksKv) -> Result<(), JoinError> {
+    fn start(self: &Arc<Self>, channel: Channel, kv: RocksKv) -> Result<(), JoinError> {
         let (channel, kv) = (Arc::new(channel), Arc::new(kv));
-        let id = channel.id().clone();
-        let settings = ChainSettings::new(orderer);
+        let (id, genesis) = (channel.id().clone(), channel.genesis.hash);
+        let orderer = match stored_orderer(kv.as_ref())? {
+            Some(orderer) => orderer,
+            None => self.own_number(channel.config())?,
+        };
+        let settings = ChainSettings {
+            entries_kept: self.settings.entries_kept,
+            joined: stored_joined(kv.as_ref())?,
+            ..ChainSettings::new(orderer)
+        };
         let logger = raft_logger().new(slog::o!("channel" => id.to_string()));
         let credentials = self.credentials.clone();
-        let chain = Chain::open(&settings, channel.clone(), credentials, kv.clone(), &logger)?;
-        let orderers = &channel.config.orderers;
-        let links = channel
-            .others(orderer)
-            .map(|other| (other, self.links.to(&orderers[&other])));
+        let chain = Chain::open(&settings, channel, credentials, kv.clone(), &logger)?;
+        let in_force = chain.in_force()?;
+        self.check_own(orderer, &in_force);
+        self.replace_roots(Some(&in_force))?;
         let (stop, faults) = (self.stop.clone(), self.faults.clone());
-        let handle = driver::start(id.clone(), chain, kv.clone(), links.collect(), stop, faults)?;
+        let handle = driver::start(chain, kv.clone(), self.links.clone(), stop, faults)?;
         let blocks = Blocks::new(kv);
         let ordered = Ordered {
-            admission: Admission::new(channel.clone(), blocks.clone()),
-            channel,
+            admission: Admission::new(handle.in_force(), blocks.clone()),
+            id: id.clone(),
+            genesis,
             orderer,
             blocks,
             handle,
             streams: Arc::default(),
         };
+        let in_force = ordered.handle.in_force();
         self.channels.write().insert(id, Arc::new(ordered));
+        self.follow(in_force);
         Ok(())
     }
+
+    /// Its own certificates may be renewed before the configuration says so, or after. Meanwhile it
+    /// takes part in nothing, which needs to be said.
+    fn check_own(&self, orderer: u64, in_force: &InForce) {
+        let Some((configured, _)) = in_force.orderer(orderer) else {
+            return;
+        };
+        let channel = in_force.channel.id();
+        if configured.certificate != *self.credentials.certificate.der() {
+            tracing::warn!(
+                %channel, orderer,
+                "the configuration names another certificate for this orderer than it has: its \
+                 signatures do not count"
+            );
+        }
+        if configured.tls_fingerprint != self.tls_fingerprint {
+            tracing::warn!(
+                %channel, orderer,
+                "the configuration names another TLS certificate for this orderer than it has: the \
+                 other orderers do not listen to it"
+            );
+        }
+    }
+
+    /// Lets TLS follow a channel's configuration, and ends what is open and may be no longer.
+    fn follow(self: &Arc<Self>, mut in_force: watch::Receiver<Arc<InForce>>) {
+        let node = self.clone();
+        tokio::spawn(async move {
+            while in_force.changed().await.is_ok() {
+                let now = in_force.borrow_and_update().clone();
+                if let Err(error) = node.replace_roots(None) {
+                    // The roots were read when the configuration was checked.
+                    let channel = now.channel.id();
+                    tracing::error!(%channel, %error, "TLS keeps the roots that it had");
+                }
+                node.configured.send_modify(|count| *count += 1);
+            }
+        });
+    }
+}
+
+/// The configuration that names this node, if one was given.
+fn joined_with(channel: &Channel, current: Bytes) -> Result<Option<Configuration>, JoinError> {
+    if current.is_empty() {
+        return Ok(None);
+    }
+    let joined = Configuration::new(current).map_err(ChannelError::from)?;
+    let found = &joined.config().channel;
+    if found != channel.id() {
+        let (requested, found) = (channel.id().clone(), found.clone());
+        return Err(JoinError::OtherChannel { requested, found });
+    }
+    Ok(Some(joined))
 }
 
 fn load_credentials(settings: &Settings) -> Result<Credentials, OpenError> {
@@ -335,31 +450,6 @@ fn own_msp(settings: &Settings) -> Result<Msp, OpenError> {
         file: file.clone(),
         why,
     };
-    let id = settings.organization.clone();
-    let organization = Organization {
-        id: id.clone(),
-        root_certificate: Bytes::copy_from_slice(&root),
-        tls_root_certificates: Vec::new(),
-        peers: Vec::new(),
-        storage: Vec::new(),
-        revoked: Default::default(),
-    };
-    let admins = Policy::parse(&format!("'{id}.admin'"));
-    let config = ChannelConfig {
-        channel: ChannelId::new("none").map_err(|why| error(why.to_string()))?,
-        sequence: 0,
-        organizations: BTreeMap::from([(id, organization)]),
-        orderers: BTreeMap::new(),
-        orderer_quorum: 0,
-        limits: ChannelLimits {
-            window_ms: 0,
-            block_transactions_max: 0,
-            block_bytes_max: 0,
-            envelope_bytes_max: 0,
-        },
-        contracts: BTreeMap::new(),
-        admin_policy: admins.map_err(|why: PolicyError| error(why.to_string()))?,
-        certificates: Vec::new(),
-    };
-    Msp::from_config(&config).map_err(|why: MspError| error(why.to_string()))
+    Msp::of_organization(&settings.organization, &root)
+        .map_err(|why: MspError| error(why.to_string()))
 }

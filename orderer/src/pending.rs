@@ -10,6 +10,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use bytes::Bytes;
 use stela_protocol::TransactionId;
+use stela_protocol::transaction::{Body, Envelope};
 
 use crate::limits::{
     COMMITTED_IDS_MAX, FORWARD_AGAIN_TICKS, FORWARDS_PER_TICK_MAX, PENDING_BYTES_MAX,
@@ -25,17 +26,29 @@ pub struct Admitted {
     pub timestamp_ms: u64,
     /// The envelope as it came.
     pub bytes: Bytes,
+    /// Whether it has to stand alone in its block, as a change of the configuration has to.
+    pub alone: bool,
     digest: u64,
 }
 
 impl Admitted {
-    /// An envelope with what was found in it.
+    /// An envelope that was parsed, with the bytes that it came as.
+    pub fn parsed(envelope: &Envelope, bytes: Bytes) -> Self {
+        let header = envelope.header();
+        Self {
+            alone: matches!(envelope.body, Body::Config(_)),
+            ..Self::new(header.id(), header.timestamp_ms, bytes)
+        }
+    }
+
+    /// An envelope that may share its block, with what was found in it.
     pub fn new(id: TransactionId, timestamp_ms: u64, bytes: Bytes) -> Self {
         let digest = digest(&bytes);
         Self {
             id,
             timestamp_ms,
             bytes,
+            alone: false,
             digest,
         }
     }
@@ -107,9 +120,17 @@ impl Pending {
         self.waiting.len()
     }
 
-    /// The sizes of the envelopes that wait, in their order.
+    /// Whether the first that waits has to stand alone.
+    pub fn next_stands_alone(&self) -> bool {
+        self.waiting.values().next().is_some_and(|next| next.alone)
+    }
+
+    /// The sizes of the envelopes that wait, in their order, up to one that has to stand alone.
     pub fn sizes(&self) -> impl Iterator<Item = usize> {
-        self.waiting.values().map(|envelope| envelope.bytes.len())
+        let waiting = self.waiting.values();
+        waiting
+            .take_while(|envelope| !envelope.alone)
+            .map(|envelope| envelope.bytes.len())
     }
 
     /// Moves the first `count` envelopes that wait into a block that is to be proposed.
@@ -249,6 +270,24 @@ mod tests {
         pending.committed(envelope(2).id, &envelope(2).bytes, 0);
         pending.restore();
         assert_eq!(pending.propose(9), bytes([1, 3, 4]));
+    }
+
+    #[test]
+    fn what_stands_alone_shares_its_block_with_nobody() {
+        let mut pending = filled(1..=2);
+        let alone = Admitted {
+            alone: true,
+            ..envelope(3)
+        };
+        pending.take(alone);
+        pending.take(envelope(4));
+        assert!(!pending.next_stands_alone());
+        assert_eq!(pending.sizes().count(), 2);
+        pending.propose(2);
+        assert!(pending.next_stands_alone());
+        assert_eq!(pending.sizes().count(), 0);
+        assert_eq!(pending.propose(1), bytes([3]));
+        assert_eq!(pending.sizes().count(), 1);
     }
 
     #[test]

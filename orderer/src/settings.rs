@@ -9,7 +9,7 @@ use serde::Deserialize;
 use stela_protocol::OrgId;
 use stela_protocol::limits::NAME_BYTES_MAX;
 
-use crate::limits::CONFIG_FILE_BYTES_MAX;
+use crate::limits::{CONFIG_FILE_BYTES_MAX, ENTRIES_KEPT, ENTRIES_KEPT_MIN};
 
 /// Why the configuration file was refused.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +84,8 @@ pub struct Settings {
     pub root_certificate: PathBuf,
     /// The organization's TLS root certificate, PEM.
     pub tls_root_certificate: PathBuf,
+    /// Entries that Raft's log keeps for other orderers that are slow.
+    pub entries_kept: u64,
     /// Logging.
     pub log: LogSettings,
 }
@@ -99,6 +101,7 @@ struct Raw {
     tls: PathBuf,
     root_certificate: PathBuf,
     tls_root_certificate: PathBuf,
+    entries_kept: Option<u64>,
     #[serde(default)]
     log: LogSettings,
 }
@@ -133,6 +136,10 @@ impl Settings {
         if raw.name.is_empty() || raw.name.len() > NAME_BYTES_MAX {
             return Err(format!("name must have 1 to {NAME_BYTES_MAX} bytes"));
         }
+        let entries_kept = raw.entries_kept.unwrap_or(ENTRIES_KEPT);
+        if entries_kept < ENTRIES_KEPT_MIN {
+            return Err(format!("entries_kept must be at least {ENTRIES_KEPT_MIN}"));
+        }
         Ok(Self {
             organization: OrgId::new(&raw.organization).map_err(|error| error.to_string())?,
             name: raw.name,
@@ -142,6 +149,7 @@ impl Settings {
             tls_dir: folder.join(raw.tls),
             root_certificate: folder.join(raw.root_certificate),
             tls_root_certificate: folder.join(raw.tls_root_certificate),
+            entries_kept,
             log: raw.log,
         })
     }
@@ -164,6 +172,7 @@ mod tests {
         assert_eq!(settings.origin(), "HospitalA/orderer0");
         assert_eq!(settings.identity_dir, Path::new("/etc/stela/identity"));
         assert_eq!(settings.log.format, LogFormat::Text);
+        assert_eq!(settings.entries_kept, ENTRIES_KEPT);
     }
 
     #[test]
@@ -182,5 +191,10 @@ mod tests {
             "listen",
         );
         check("[log]", "unknown = 1\n[log]", "unknown");
+        check(
+            "entries_kept = 10000",
+            "entries_kept = 7",
+            "entries_kept must",
+        );
     }
 }

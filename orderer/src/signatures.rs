@@ -76,6 +76,11 @@ impl Signatures {
         found.is_some_and(|early| early.hash == *hash)
     }
 
+    /// Forgets the signatures of blocks that are not committed.
+    pub(crate) fn forget_early(&mut self) {
+        self.early.clear();
+    }
+
     /// Block `number` with this hash is committed now: its signatures count.
     pub(crate) fn commit(&mut self, number: BlockNumber, hash: &Hash32) -> Result<(), StoreError> {
         for (orderer, early) in self.early.remove(&number).unwrap_or_default() {

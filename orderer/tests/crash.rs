@@ -53,7 +53,7 @@ fn check_chain(network: &Network, blocks: &[Block]) {
                 .unwrap();
             signers.insert(signature.orderer);
         }
-        assert!(signers.len() >= channel.config.orderer_quorum);
+        assert!(signers.len() >= channel.config().orderer_quorum);
     }
 }
 

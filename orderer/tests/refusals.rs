@@ -85,7 +85,7 @@ async fn envelopes_that_may_not_be_ordered() {
         ),
         (
             sign(config.encode_to_vec().into(), &member),
-            ErrorCode::Forbidden,
+            ErrorCode::Malformed,
         ),
         (
             sign(transaction(CHANNEL, &member, now, 70 << 10), &member),
@@ -333,6 +333,7 @@ async fn those_who_are_no_administrators() {
     let payload = pb::JoinRequest {
         header,
         genesis: genesis.clone(),
+        config: Bytes::new(),
     }
     .encode_to_vec();
     assert_eq!(

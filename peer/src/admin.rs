@@ -4,19 +4,17 @@
 //! who asks. The certificate has to be issued by one of the organization's roots that the node was
 //! configured with, name the role `admin`, and not be revoked on any channel.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use stela_identity::{Certificate, Msp};
+use stela_identity::Certificate;
 use stela_protocol::block::{Block, BlockError};
-use stela_protocol::config::{ChannelConfig, ChannelLimits, Organization};
 use stela_protocol::hash::domain;
 use stela_protocol::pb::admin_server::Admin;
-use stela_protocol::policy::{MEMBER, Policy, Principal};
+use stela_protocol::policy::ADMIN;
 use stela_protocol::transaction::{RequestHeader, Signed, TransactionHeader};
-use stela_protocol::{ChannelId, ErrorCode, OrgId, RpcError, pb};
+use stela_protocol::{ErrorCode, RpcError, pb};
 use tonic::{Request, Response, Status};
 
 use crate::answer;
@@ -24,9 +22,6 @@ use crate::channel::{Channel, ChannelError};
 use crate::limits::{ADMIN_WINDOW_MS, CHANNELS_MAX};
 use crate::node::Node;
 use crate::requests::check_fresh;
-
-/// The role that administrates.
-const ADMIN_ROLE: &str = "admin";
 
 /// The administration of one node.
 pub(crate) struct AdminService(pub(crate) Arc<Node>);
@@ -140,7 +135,7 @@ fn bad_block(error: &BlockError) -> RpcError {
 
 fn channel_error(error: ChannelError) -> RpcError {
     let code = match &error {
-        ChannelError::Genesis(_) | ChannelError::Membership(_) => ErrorCode::Malformed,
+        ChannelError::Genesis(_) | ChannelError::Configuration(_) => ErrorCode::Malformed,
         ChannelError::NotMember { .. } | ChannelError::OtherGenesis(_) => ErrorCode::Forbidden,
         ChannelError::Damaged { .. } => ErrorCode::Damaged,
         ChannelError::Store(_) => ErrorCode::Internal,
@@ -189,6 +184,7 @@ fn channel_status(channel: &Channel) -> pb::ChannelStatus {
         height: head.height,
         header_hash: head.header_hash.to_bytes(),
         state_hash: head.state_hash.to_bytes(),
+        halted: channel.halted().unwrap_or_default(),
         ..Default::default()
     }
 }
@@ -226,7 +222,7 @@ fn administrator(node: &Node, der: &Bytes, now_ms: u64) -> Result<Certificate, R
     let forbidden = |why: String| RpcError::new(ErrorCode::Forbidden, why);
     let certificate = Certificate::from_der(der)
         .map_err(|error| RpcError::new(ErrorCode::Malformed, error.to_string()))?;
-    if *certificate.organization() != node.organization || certificate.role() != ADMIN_ROLE {
+    if *certificate.organization() != node.organization || certificate.role() != ADMIN {
         let why = format!("only an administrator of {} may do this", node.organization);
         return Err(forbidden(why));
     }
@@ -259,40 +255,4 @@ fn check_not_revoked(node: &Node, certificate: Certificate) -> Result<Certificat
             Err(RpcError::new(ErrorCode::Forbidden, why))
         }
     }
-}
-
-/// The membership of the node's own organization alone, under one of its roots: it says who its
-/// administrators are before any channel is joined.
-///
-/// # Errors
-/// What is wrong with the root.
-pub(crate) fn own_msp(organization: &OrgId, root: &[u8]) -> Result<Msp, stela_identity::MspError> {
-    let member = Organization {
-        id: organization.clone(),
-        root_certificate: Bytes::copy_from_slice(root),
-        tls_root_certificates: Vec::new(),
-        peers: Vec::new(),
-        storage: Vec::new(),
-        revoked: Default::default(),
-    };
-    let principal = Principal {
-        organization: organization.clone(),
-        role: MEMBER.to_owned(),
-    };
-    Msp::from_config(&ChannelConfig {
-        channel: ChannelId::new("node").expect("it is a word in lower case"),
-        sequence: 0,
-        organizations: BTreeMap::from([(organization.clone(), member)]),
-        orderers: BTreeMap::new(),
-        orderer_quorum: 0,
-        limits: ChannelLimits {
-            window_ms: ADMIN_WINDOW_MS,
-            block_transactions_max: 0,
-            block_bytes_max: 0,
-            envelope_bytes_max: 0,
-        },
-        contracts: BTreeMap::new(),
-        admin_policy: Policy::SignedBy(principal),
-        certificates: Vec::new(),
-    })
 }

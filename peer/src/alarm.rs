@@ -5,6 +5,7 @@
 //! nobody can be outvoted.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use stela_protocol::{Hash32, OrgId};
@@ -13,7 +14,7 @@ use crate::limits::{CLAIMS_AHEAD_MAX, RECENT_STATES_MAX};
 
 /// What other peers report about the state, beside what this one found.
 pub(crate) struct Alarm {
-    quorum: usize,
+    quorum: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
@@ -32,6 +33,8 @@ pub(crate) struct Contradiction {
     pub(crate) height: u64,
     /// Who reported another hash.
     pub(crate) organization: OrgId,
+    /// The hash that was reported.
+    pub(crate) claimed: Hash32,
     /// Whether a quorum reports the same other hash: then this peer is wrong.
     pub(crate) outvoted: bool,
 }
@@ -39,10 +42,18 @@ pub(crate) struct Contradiction {
 impl Alarm {
     /// For a channel of so many organizations.
     pub(crate) fn new(organizations: usize) -> Self {
-        Self {
-            quorum: organizations / 2 + 1,
+        let alarm = Self {
+            quorum: AtomicUsize::new(0),
             inner: Mutex::default(),
-        }
+        };
+        alarm.resize(organizations);
+        alarm
+    }
+
+    /// The channel has so many organizations from now on.
+    pub(crate) fn resize(&self, organizations: usize) {
+        let majority = organizations / 2 + 1;
+        self.quorum.store(majority, Ordering::Relaxed);
     }
 
     /// Records what was found here; returns reports that contradict it.
@@ -101,8 +112,9 @@ impl Alarm {
         let agreeing = claims.values().filter(|other| *other == claimed).count();
         Some(Contradiction {
             height,
+            claimed: *claimed,
             organization,
-            outvoted: agreeing >= self.quorum,
+            outvoted: agreeing >= self.quorum.load(Ordering::Relaxed),
         })
     }
 }

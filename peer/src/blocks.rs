@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use stela_protocol::config::Orderer;
+use stela_protocol::limits::ORDERERS_MAX;
 use stela_protocol::{RpcError, pb};
-use stela_store::StoreError;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use crate::backoff::BackOff;
-use crate::channel::Channel;
+use crate::channel::{Channel, NotTaken};
 use crate::limits::{BACK_OFF_MAX, BACK_OFF_MIN, DELIVER_IDLE, DELIVER_TIMEOUT};
+use crate::membership::Membership;
 use crate::remotes::{Remotes, Target, within};
-use crate::validation::{BlockRefused, check_block};
 
 /// Why one orderer was left for the next.
 #[derive(Debug, thiserror::Error)]
@@ -24,12 +24,12 @@ enum Left {
     Idle,
     #[error("it ended the stream")]
     Ended,
+    #[error("the configuration does not name it any more as it did")]
+    Replaced,
     #[error("{0}")]
     Failed(#[from] RpcError),
-    #[error("it sent a block that is not acceptable: {0}")]
-    Refused(#[from] BlockRefused),
-    #[error("a block could not be committed: {0}")]
-    Store(#[from] StoreError),
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
     #[error("the thread that committed a block fell")]
     Fallen(#[from] tokio::task::JoinError),
 }
@@ -38,7 +38,7 @@ impl Left {
     /// What must not happen to a ledger: the node has to end.
     fn is_fatal(&self) -> bool {
         match self {
-            Self::Store(error) => !error.is_retryable(),
+            Self::NotTaken(NotTaken::Store(error)) => !error.is_retryable(),
             Self::Fallen(_) => true,
             _ => false,
         }
@@ -54,17 +54,10 @@ pub(crate) async fn run(
     remotes: &Remotes,
     stop: &CancellationToken,
 ) -> Result<(), String> {
-    let orderers: Vec<Orderer> = channel
-        .membership()
-        .config()
-        .orderers
-        .values()
-        .cloned()
-        .collect();
-    let mut turn = rand::random_range(0..orderers.len());
+    let mut turn = rand::random_range(0..ORDERERS_MAX);
     let mut back_off = BackOff::new(BACK_OFF_MIN, BACK_OFF_MAX);
     loop {
-        let orderer = &orderers[turn % orderers.len()];
+        let orderer = &orderer_at(&channel.membership(), turn);
         let before = channel.ledger().head().height;
         let left = follow(&channel, remotes, orderer, stop).await;
         if left.is_fatal() {
@@ -75,7 +68,7 @@ pub(crate) async fn run(
         }
         report(&channel, orderer, &left);
         turn += 1;
-        if matches!(left, Left::Idle) || channel.ledger().head().height > before {
+        if matches!(left, Left::Idle | Left::Replaced) || channel.ledger().head().height > before {
             back_off.reset();
         } else {
             tokio::select! {
@@ -86,11 +79,20 @@ pub(crate) async fn run(
     }
 }
 
+/// Whose turn it is; a configuration has at least one orderer.
+fn orderer_at(membership: &Membership, turn: usize) -> Orderer {
+    let orderers = &membership.config().orderers;
+    let mut turns = orderers.values().cycle().skip(turn % orderers.len());
+    turns.next().expect("there is an orderer").clone()
+}
+
 fn report(channel: &Channel, orderer: &Orderer, left: &Left) {
     let (channel, id, organization) = (channel.id(), orderer.id, &orderer.organization);
     match left {
-        Left::Idle => tracing::debug!(%channel, orderer = id, %organization, "{left}"),
-        Left::Refused(_) => {
+        Left::Idle | Left::Replaced => {
+            tracing::debug!(%channel, orderer = id, %organization, "{left}")
+        }
+        Left::NotTaken(NotTaken::Refused(_)) => {
             tracing::error!(%channel, orderer = id, %organization, "left an orderer: {left}");
         }
         _ => tracing::warn!(%channel, orderer = id, %organization, "left an orderer: {left}"),
@@ -125,6 +127,11 @@ async fn follow(
         if let Err(left) = taken {
             return left;
         }
+        let membership = channel.membership();
+        let now = membership.config().orderers.get(&orderer.id);
+        if now.map(Target::orderer) != Some(Target::orderer(orderer)) {
+            return Left::Replaced;
+        }
     }
 }
 
@@ -153,8 +160,7 @@ async fn open(
 
 async fn take(channel: Arc<Channel>, message: pb::Block) -> Result<(), Left> {
     let work = move || {
-        let block = check_block(channel.membership(), &channel.tip(), message)?;
-        channel.commit(&block)?;
+        let block = channel.take(message)?;
         tracing::debug!(
             channel = %channel.id(), block = %block.header.number,
             transactions = block.envelopes.len(), "committed"

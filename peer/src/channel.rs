@@ -2,28 +2,30 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use stela_identity::Identity;
+use parking_lot::{Mutex, RwLock};
+use stela_identity::{ConfigurationError, Identity};
 use stela_protocol::block::Block;
 use stela_protocol::config::ConfigError;
 use stela_protocol::{
     BlockNumber, ChannelId, ErrorCode, Fingerprint, Hash32, Height, OrgId, RpcError, TransactionId,
+    pb,
 };
 use stela_store::{
-    BlockCommit, Head, Kv, LedgerRead, PeerLedger, StateSnapshot, StoreError, TransactionRecord,
+    BlockCommit, Halt, HaltCause, Head, Kv, LedgerRead, PeerLedger, StateSnapshot, StoreError,
+    TransactionRecord,
 };
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::alarm::{Alarm, Contradiction};
 use crate::answer;
-use crate::limits::{REPLAYS_MAX, STREAMS_MAX};
-use crate::membership::{Membership, MembershipError};
+use crate::limits::{REPLAYS_MAX, STATES_AT_START, STREAMS_MAX};
+use crate::membership::Membership;
 use crate::notify::Waiters;
 use crate::replays::Replays;
-use crate::validation::{self, Rules, Tip};
+use crate::validation::{self, BlockRefused, Rules, Tip, check_block};
 
 /// Why a channel could not be joined or opened.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +35,7 @@ pub enum ChannelError {
     Genesis(#[from] ConfigError),
     /// Its configuration cannot be put into force.
     #[error(transparent)]
-    Membership(#[from] MembershipError),
+    Configuration(#[from] ConfigurationError),
     /// This peer's organization does not belong to it.
     #[error("{organization} is not a member of channel {channel}")]
     NotMember {
@@ -58,18 +60,33 @@ pub enum ChannelError {
     },
 }
 
+/// Why a block that came was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// It is not the next one, or too few orderers have signed it.
+    #[error("it sent a block that is not acceptable: {0}")]
+    Refused(#[from] BlockRefused),
+    /// It was not committed; unless the error is retryable, the node has to end.
+    #[error("a block could not be committed: {0}")]
+    Store(#[from] StoreError),
+}
+
 /// A channel: its ledger, its configuration, and who waits for its blocks.
 pub(crate) struct Channel {
     id: ChannelId,
     organization: OrgId,
     genesis_hash: Hash32,
-    membership: Membership,
+    /// Replaced by a block that changes the configuration, before anybody hears of that block.
+    membership: watch::Sender<Arc<Membership>>,
     ledger: PeerLedger,
     tip: Mutex<Tip>,
     head: watch::Sender<Head>,
     waiters: Waiters,
     alarm: Alarm,
-    outvoted: AtomicBool,
+    /// Why it is not served any more.
+    halted: RwLock<Option<Halt>>,
+    /// Cancelled when the node stops, or when the channel is halted.
+    pub(crate) stop: CancellationToken,
     pub(crate) replays: Replays,
     pub(crate) streams: Arc<Semaphore>,
     /// Told when a commit has left side items missing.
@@ -133,7 +150,10 @@ impl Channel {
             .config()?
             .ok_or_else(|| damaged("it has no configuration"))?;
         let membership = Membership::new(config)?;
-        check_member(&membership, id, organization)?;
+        // A member may have been removed since: then it may read its own past.
+        if let Err(error) = check_member(&membership, id, organization) {
+            tracing::warn!("{error}");
+        }
         let genesis_hash = stored_block(&ledger, id, BlockNumber(0))?.hash;
         let head = ledger.head();
         let newest = BlockNumber(head.height.saturating_sub(1));
@@ -142,18 +162,26 @@ impl Channel {
             return Err(damaged("its newest block is not that of its head"));
         }
         let alarm = Alarm::new(membership.config().organizations.len());
-        alarm.found(head.height, head.state_hash);
+        for (height, state_hash) in ledger.recent_state_hashes(STATES_AT_START)? {
+            alarm.found(height, state_hash);
+        }
+        let (halted, stop) = (ledger.halted()?, CancellationToken::new());
+        if let Some(halt) = &halted {
+            tracing::error!(channel = %id, "the channel is not served: {}", words(halt));
+            stop.cancel();
+        }
         Ok(Self {
             id: id.clone(),
             organization: organization.clone(),
             genesis_hash,
-            membership,
+            membership: watch::Sender::new(Arc::new(membership)),
             ledger,
             tip: Mutex::new(tip),
             head: watch::Sender::new(head),
             waiters: Waiters::default(),
             alarm,
-            outvoted: AtomicBool::new(false),
+            halted: RwLock::new(halted),
+            stop,
             replays: Replays::new(REPLAYS_MAX),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             side_missing: Notify::new(),
@@ -174,8 +202,14 @@ impl Channel {
         self.genesis_hash
     }
 
-    pub(crate) fn membership(&self) -> &Membership {
-        &self.membership
+    /// The configuration in force now.
+    pub(crate) fn membership(&self) -> Arc<Membership> {
+        self.membership.borrow().clone()
+    }
+
+    /// Follows the configuration in force.
+    pub(crate) fn memberships(&self) -> watch::Receiver<Arc<Membership>> {
+        self.membership.subscribe()
     }
 
     pub(crate) fn ledger(&self) -> &PeerLedger {
@@ -187,7 +221,7 @@ impl Channel {
     }
 
     pub(crate) fn window_ms(&self) -> u64 {
-        self.membership.config().limits.window_ms
+        self.membership().config().limits.window_ms
     }
 
     /// The newest block.
@@ -220,24 +254,71 @@ impl Channel {
         at_ms: u64,
     ) -> Result<Arc<Identity>, RpcError> {
         let found = self
-            .membership
+            .membership()
             .find_one(&self.ledger, fingerprint)
             .map_err(answer::store)?;
-        let identity = found.ok_or_else(|| unknown_identity(fingerprint, &self.id))?;
+        let identity = found.ok_or_else(|| self.unknown(fingerprint))?;
         identity
             .check_time(at_ms)
             .map_err(|error| answer::identity(&error))?;
         Ok(identity)
     }
 
-    /// Refuses when this peer was outvoted about its own state.
-    pub(crate) fn check_sound(&self) -> Result<(), RpcError> {
-        if !self.outvoted.load(Ordering::Relaxed) {
-            return Ok(());
+    fn unknown(&self, fingerprint: &Fingerprint) -> RpcError {
+        let channel = &self.id;
+        if self.membership().msp().is_revoked(fingerprint) {
+            let why = format!("certificate {fingerprint} has been revoked on channel {channel}");
+            return RpcError::new(ErrorCode::Forbidden, why);
         }
-        let why = "a majority of the organizations reports another state than this peer has: \
-                   restore its data from another peer's";
-        Err(RpcError::new(ErrorCode::Damaged, why))
+        let why = format!(
+            "channel {channel} does not know certificate {fingerprint}: register it and wait \
+             until the registration is committed"
+        );
+        RpcError::new(ErrorCode::UnknownIdentity, why)
+    }
+
+    /// Refuses when this peer was outvoted about its own state, or has found it damaged.
+    pub(crate) fn check_sound(&self) -> Result<(), RpcError> {
+        match &*self.halted.read() {
+            None => Ok(()),
+            Some(halt) => Err(RpcError::new(ErrorCode::Damaged, words(halt))),
+        }
+    }
+
+    /// Why requests are not answered any more.
+    pub(crate) fn why_stopped(&self) -> RpcError {
+        let stopping = || RpcError::new(ErrorCode::Unavailable, "this peer is stopping");
+        self.check_sound().err().unwrap_or_else(stopping)
+    }
+
+    /// Why the channel is not served, in words; nothing while it is.
+    pub(crate) fn halted(&self) -> Option<String> {
+        self.halted.read().as_ref().map(words)
+    }
+
+    /// Serves the channel no longer, now and after a restart, until its ledger was rebuilt.
+    pub(crate) fn halt(&self, halt: Halt) {
+        let mut halted = self.halted.write();
+        if halted.is_some() {
+            return;
+        }
+        tracing::error!(channel = %self.id, "the channel is served no longer: {}", words(&halt));
+        if let Err(error) = self.ledger.halt(&halt) {
+            tracing::error!(channel = %self.id, "that could not be noted on the disk: {error}");
+        }
+        *halted = Some(halt);
+        self.stop.cancel();
+    }
+
+    /// Checks a block that came from an orderer, validates and commits it. Blocks come one after the
+    /// other.
+    ///
+    /// # Errors
+    /// [`NotTaken`] says why not.
+    pub(crate) fn take(&self, message: pb::Block) -> Result<Block, NotTaken> {
+        let block = check_block(&self.membership(), &self.tip(), message)?;
+        self.commit(&block)?;
+        Ok(block)
     }
 
     /// Validates and commits a block that was checked against the tip, and tells who waits. Blocks
@@ -246,13 +327,23 @@ impl Channel {
     /// # Errors
     /// [`StoreError`]: unless it is retryable, the node has to end.
     pub(crate) fn commit(&self, block: &Block) -> Result<(), StoreError> {
+        let membership = self.membership();
         let rules = Rules {
-            membership: &self.membership,
+            membership: &membership,
             organization: &self.organization,
         };
         let commit = validation::validate(&rules, block, &self.ledger.snapshot()?)?;
         let records = records(&commit);
+        let new = new_membership(&commit)?;
         let committed = self.ledger.commit(commit)?;
+        if let Some(new) = new {
+            self.alarm.resize(new.config().organizations.len());
+            tracing::info!(
+                channel = %self.id, block = %block.header.number,
+                sequence = new.config().sequence, "another configuration is in force"
+            );
+            self.membership.send_replace(Arc::new(new));
+        }
         *self.tip.lock() = Tip::of(block);
         let head = committed.head;
         for contradiction in self.alarm.found(head.height, head.state_hash) {
@@ -273,6 +364,9 @@ impl Channel {
         let Ok(state_hash) = Hash32::from_slice(state_hash) else {
             return;
         };
+        if !self.membership().config().is_member(organization) {
+            return;
+        }
         if let Some(contradiction) = self.alarm.reported(organization, height, state_hash) {
             self.sound_alarm(&contradiction);
         }
@@ -282,6 +376,7 @@ impl Channel {
         let Contradiction {
             height,
             organization,
+            claimed,
             outvoted,
         } = contradiction;
         tracing::error!(
@@ -289,7 +384,11 @@ impl Channel {
             "the state hash of a peer of another organization differs from the one found here"
         );
         if *outvoted {
-            self.outvoted.store(true, Ordering::Relaxed);
+            self.halt(Halt {
+                cause: HaltCause::Outvoted { majority: *claimed },
+                height: *height,
+                what: format!("at height {height} their state hash is {claimed}"),
+            });
         }
     }
 }
@@ -305,12 +404,28 @@ impl fmt::Debug for Channel {
     }
 }
 
-fn unknown_identity(fingerprint: &Fingerprint, channel: &ChannelId) -> RpcError {
-    let why = format!(
-        "channel {channel} does not know certificate {fingerprint}: register it and wait until \
-         the registration is committed"
-    );
-    RpcError::new(ErrorCode::UnknownIdentity, why)
+/// What a block puts into force. Its configuration was read when it was validated.
+fn new_membership(commit: &BlockCommit) -> Result<Option<Membership>, StoreError> {
+    let new = commit.config.clone().map(Membership::new);
+    new.transpose().map_err(|_| StoreError::Inconsistent {
+        number: commit.number,
+        what: "its configuration is not sound",
+    })
+}
+
+/// What happened and what to do.
+fn words(halt: &Halt) -> String {
+    let what = &halt.what;
+    match halt.cause {
+        HaltCause::Outvoted { .. } => format!(
+            "a majority of the organizations has another state than this peer ({what}): stop the \
+             peer, run `stela-peer rebuild`, and start it again"
+        ),
+        HaltCause::Damaged => format!(
+            "the ledger is damaged ({what}): stop the peer, run `stela-peer rebuild`, and start it \
+             again"
+        ),
+    }
 }
 
 fn check_member(
@@ -318,7 +433,7 @@ fn check_member(
     channel: &ChannelId,
     organization: &OrgId,
 ) -> Result<(), ChannelError> {
-    if membership.config().organizations.contains_key(organization) {
+    if membership.config().is_member(organization) {
         return Ok(());
     }
     let (organization, channel) = (organization.clone(), channel.clone());
@@ -409,6 +524,32 @@ mod tests {
         again.commit(&next).unwrap();
     }
 
+    #[tokio::test]
+    async fn another_configuration_is_in_force_at_once_and_after_a_restart() {
+        let mut world = World::new();
+        let (kv, channel) = join(&world);
+        let channel = channel.unwrap();
+        let (fingerprint, now_ms) = (world.call(1).header.creator, world.genesis.header.time_ms);
+        assert!(channel.identity(&fingerprint, now_ms).is_ok());
+        let mut memberships = channel.memberships();
+        let envelope = world.reconfigure(|config| {
+            config.organizations[0].revoked.push(fingerprint.to_bytes());
+        });
+        let block = world.config_block(envelope);
+        world.commit(&block);
+        channel.commit(&block).unwrap();
+        assert!(memberships.has_changed().unwrap());
+        assert_eq!(memberships.borrow_and_update().config().sequence, 1);
+        assert!(channel.identity(&fingerprint, now_ms).is_err());
+        let id = channel.id().clone();
+        drop(channel);
+        let (kv, organization) = (Arc::new(kv.crash()), OrgId::new("A").unwrap());
+        let again = Channel::open(kv, &id, &organization).unwrap().unwrap();
+        assert_eq!(again.membership().config().sequence, 1);
+        assert!(again.identity(&fingerprint, now_ms).is_err());
+        again.commit(&world.block(vec![])).unwrap();
+    }
+
     #[test]
     fn a_disk_that_fails_stops_the_channel_and_nothing_is_half_done() {
         let world = World::new();
@@ -447,13 +588,39 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_outvoted_about_its_state_stops_serving() {
-        let (_, channel) = join(&World::new());
+    fn a_peer_that_is_outvoted_about_its_state_stops_serving_and_a_restart_does_not_end_that() {
+        let world = World::new();
+        let (kv, channel) = join(&world);
         let channel = channel.unwrap();
         let other = [9; 32];
         channel.compare(&OrgId::new("B").unwrap(), 1, &other);
-        assert!(channel.check_sound().is_ok());
+        assert!(channel.check_sound().is_ok() && !channel.stop.is_cancelled());
         channel.compare(&OrgId::new("C").unwrap(), 1, &other);
         assert_eq!(channel.check_sound().unwrap_err().code, ErrorCode::Damaged);
+        assert!(channel.stop.is_cancelled());
+        let (kv, id) = (Arc::new(kv.crash()), channel.id().clone());
+        let again = Channel::open(kv, &id, &OrgId::new("A").unwrap());
+        let again = again.unwrap().unwrap();
+        assert_eq!(again.check_sound(), channel.check_sound());
+        assert!(again.stop.is_cancelled() && again.halted().is_some());
+    }
+
+    #[test]
+    fn states_from_before_a_restart_are_compared_too() {
+        let mut world = World::new();
+        let (kv, channel) = join(&world);
+        let channel = channel.unwrap();
+        for nonce in 1..4 {
+            let block = world.block(vec![world.call(nonce).seal()]);
+            world.commit(&block);
+            channel.commit(&block).unwrap();
+        }
+        let (kv, id) = (Arc::new(kv.crash()), channel.id().clone());
+        let again = Channel::open(kv, &id, &OrgId::new("A").unwrap());
+        let again = again.unwrap().unwrap();
+        for organization in ["B", "C"] {
+            again.compare(&OrgId::new(organization).unwrap(), 2, &[9; 32]);
+        }
+        assert!(again.check_sound().is_err());
     }
 }

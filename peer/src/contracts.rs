@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use stela_host::{
-    Contract, Execution, InstallError, Invocation, InvokeError, Runtime, RuntimeError,
+    Contract, Execution, InstallError, Invocation, InvokeError, KeyVersion, Runtime, RuntimeError,
     RuntimeLimits, StateError, StateView,
 };
 use stela_protocol::limits::PACKAGE_BYTES_MAX;
@@ -30,6 +30,7 @@ use crate::answer;
 use crate::limits::{
     COMPILE_TIMEOUT, COMPILER_WORDS_BYTES_MAX, PACKAGES_MAX, PROPOSALS_WAITING_MAX,
 };
+use crate::versions;
 
 /// The exit code of the compiler for a package that is at fault.
 const REFUSED: i32 = 3;
@@ -116,7 +117,9 @@ impl Contracts {
     /// `NotInstalled`.
     pub(crate) fn get(&self, package: &Hash32) -> Result<Contract, RpcError> {
         self.installed.read().get(package).cloned().ok_or_else(|| {
-            let why = format!("package {package} is not installed on this peer");
+            let why = format!(
+                "package {package} is not installed on this peer: its administrator has to install it"
+            );
             RpcError::new(ErrorCode::NotInstalled, why)
         })
     }
@@ -307,6 +310,25 @@ impl StateView for View<'_> {
         Ok(found
             .into_iter()
             .map(|(key, found)| (key, found.value, found.height))
+            .collect())
+    }
+
+    fn history(
+        &self,
+        key: &[u8],
+        before: Option<Height>,
+        limit: usize,
+    ) -> Result<Vec<KeyVersion>, StateError> {
+        let found = versions::of_key(self.snapshot, &self.namespace, key, before, limit)
+            .map_err(state_error)?;
+        Ok(found
+            .into_iter()
+            .map(|version| KeyVersion {
+                height: version.entry.height,
+                transaction: version.entry.transaction,
+                time_ms: version.time_ms,
+                value: version.value,
+            })
             .collect())
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use stela_host::{Caller, Execution, Invocation, Mode};
 use stela_identity::Identity;
-use stela_identity::tls::PeerTls;
+use stela_protocol::config::Contract;
 use stela_protocol::hash::{self, domain};
 use stela_protocol::limits::{ENVELOPE_BYTES_MAX, SIDE_ITEMS_MAX};
 use stela_protocol::pb::endorser_server::Endorser;
@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status};
 
 use crate::answer;
 use crate::channel::Channel;
+use crate::comparison;
 use crate::limits::SIDE_ANSWER_BYTES_MAX;
 use crate::node::Node;
 use crate::requests::{self, Admitted};
@@ -44,12 +45,18 @@ impl Endorser for EndorserService {
         &self,
         request: Request<pb::GetSideRequest>,
     ) -> Result<Response<pb::SideResponse>, Status> {
-        let caller = request
-            .extensions()
-            .get::<PeerTls>()
-            .map(|tls| tls.organization.clone());
+        let caller = requests::organization(&request);
         self.0
             .answer(get_side(&self.0, caller, &request.into_inner()))
+    }
+
+    async fn state_hash(
+        &self,
+        request: Request<pb::StateHashRequest>,
+    ) -> Result<Response<pb::StateHashResponse>, Status> {
+        let caller = requests::organization(&request);
+        self.0
+            .answer(comparison::tell(&self.0, caller, &request.into_inner()))
     }
 }
 
@@ -146,11 +153,8 @@ async fn run(
         creator,
         ..
     } = admitted;
-    let defined = channel
-        .membership()
-        .config()
-        .contracts
-        .get(&proposal.contract);
+    let membership = channel.membership();
+    let defined = membership.config().contracts.get(&proposal.contract);
     let defined = defined.ok_or_else(|| {
         let why = format!(
             "channel {} defines no contract {}",
@@ -159,7 +163,14 @@ async fn run(
         );
         RpcError::new(ErrorCode::UnknownContract, why)
     })?;
-    let contract = node.contracts.get(&defined.package_hash)?;
+    let contract = node.contracts.get(&defined.package_hash).map_err(|error| {
+        let Contract { name, version, .. } = defined;
+        let why = format!(
+            "contract {name} is at version {version:?} now: {}",
+            error.message
+        );
+        RpcError::new(error.code, why)
+    })?;
     node.contracts
         .run(contract, snapshot, invocation(proposal, creator, mode))
         .await
@@ -285,6 +296,13 @@ fn get_side(
             "side items are given out over mutual TLS only",
         )
     })?;
+    if !channel.membership().config().is_member(&caller) {
+        let why = format!(
+            "{caller} is not a member of channel {} any more",
+            channel.id()
+        );
+        return Err(RpcError::new(ErrorCode::Forbidden, why));
+    }
     find_side(&channel, &caller, &request.commitments)
 }
 

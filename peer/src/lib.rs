@@ -4,14 +4,16 @@
 //! hands her envelope to the orderers; `endorser` runs the contract on a snapshot and signs;
 //! `blocks` fetches blocks, [`validation`] judges them, `channel` commits them and tells who
 //! waits. `admin` joins channels and installs packages, `registration` makes the peer's own
-//! certificate known, `reconciliation` fetches side items that are missing, `alarm` compares the
-//! state with the other peers'.
+//! certificate known, `reconciliation` fetches side items that are missing, `comparison` and `alarm`
+//! compare the state with the other peers', `scrub` looks whether what is stored is still what was
+//! written, `health` says how this peer is, and [`offline`] verifies and rebuilds a ledger.
 //!
 //! Invariants:
 //! - [`validation`] has no clock, no network and writes nothing.
 //! - A block is committed whole or not at all; when it cannot be, the node ends.
-//! - Nothing is answered to a caller who has not signed what she asks, except to other nodes over
-//!   mutual TLS.
+//! - A channel that was halted is not served before its ledger was rebuilt.
+//! - Nothing is answered to a caller who has not signed what she asks, except to other nodes, and to
+//!   members how this peer is, over mutual TLS.
 //! - Side items leave this peer only to organizations that their commitment names.
 
 mod admin;
@@ -21,14 +23,18 @@ mod backoff;
 mod blocks;
 mod channel;
 mod clock;
+mod comparison;
 pub mod config;
 mod contracts;
 mod endorser;
 mod gateway;
+mod health;
+mod integrity;
 pub mod limits;
 pub mod membership;
 mod node;
 mod notify;
+pub mod offline;
 mod orderers;
 mod peer;
 mod reconciliation;
@@ -36,10 +42,14 @@ mod registration;
 mod remotes;
 mod replays;
 mod requests;
+mod scrub;
 pub mod validation;
+mod validator;
+mod versions;
 
-pub use channel::ChannelError;
+pub use channel::{ChannelError, NotTaken};
 pub use clock::Clock;
 pub use config::{Config, ConfigFileError};
 pub use contracts::{PackagesError, compile};
 pub use peer::{Peer, PeerError, Stopper, Surroundings};
+pub use validator::Validator;

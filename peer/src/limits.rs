@@ -90,6 +90,28 @@ pub const RECENT_STATES_MAX: usize = 4_096;
 /// How far ahead of this peer a reported height may lie to be remembered.
 pub const CLAIMS_AHEAD_MAX: u64 = 1_024;
 
+/// State hashes from before a restart that are remembered for comparison.
+pub const STATES_AT_START: usize = 256;
+/// How often the state hash is compared with a peer of every other organization.
+pub const COMPARISON_INTERVAL: Duration = Duration::from_secs(30);
+/// Organizations whose peers are asked for their state hash at the same time.
+pub const COMPARISONS_AT_ONCE: usize = 8;
+/// How long another peer may take to tell its state hash.
+pub const COMPARISON_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of blocks and state that the scrub looks at before it pauses.
+pub const SCRUB_STEP_BYTES: usize = 4 << 20;
+/// Entries of the state that the scrub reads together; each may be large.
+pub const SCRUB_STEP_ENTRIES: usize = 64;
+/// How long the scrub pauses between two steps.
+pub const SCRUB_PAUSE: Duration = Duration::from_secs(1);
+/// How long the scrub rests when it has looked at everything.
+pub const SCRUB_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Differences that a check of a whole ledger names.
+pub const DIFFERENCES_MAX: usize = 100;
+/// After how many replayed blocks a word is said about the progress.
+pub const REPLAY_PROGRESS_BLOCKS: u64 = 1_000;
+
 /// Keys whose versions are read together when a block is validated.
 pub const VERSIONS_PER_READ: usize = 256;
 /// Keys of a range that are read together when a block is validated.

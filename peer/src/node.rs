@@ -1,6 +1,7 @@
 //! What all services of a node share.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,12 +18,16 @@ use crate::answer;
 use crate::blocks;
 use crate::channel::Channel;
 use crate::clock::Clock;
+use crate::comparison;
 use crate::contracts::Contracts;
+use crate::membership::Membership;
+use crate::offline::folders;
 use crate::orderers::Preferred;
 use crate::reconciliation;
 use crate::registration;
 use crate::remotes::Remotes;
 use crate::replays::Replays;
+use crate::scrub;
 
 /// A node: who it is, what it has joined and installed, and its tasks.
 pub(crate) struct Node {
@@ -31,6 +36,8 @@ pub(crate) struct Node {
     /// As errors name it.
     pub(crate) origin: String,
     pub(crate) data: PathBuf,
+    /// Keeps other processes away from the data.
+    pub(crate) _lock: File,
     pub(crate) credentials: Credentials,
     /// The own organization under each of its roots.
     pub(crate) msps: Vec<Msp>,
@@ -105,16 +112,51 @@ impl Node {
 
     /// Where the databases of all channels are.
     pub(crate) fn channels_folder(&self) -> PathBuf {
-        self.data.join("channels")
+        folders::channels(&self.data)
     }
 
     /// Accepts the TLS certificates of every organization of every channel.
     pub(crate) fn trust_channels(&self) -> Result<(), TlsError> {
         let mut roots = self.own_tls_roots.clone();
         for channel in self.channels.read().values() {
-            roots = roots.add_config(channel.membership().config())?;
+            let membership = channel.membership();
+            roots = roots.add_config(membership.config())?;
         }
         self.tls.replace_roots(&roots)
+    }
+
+    /// Puts what a block has changed in the configuration into force outside the channel: whose TLS
+    /// certificates are accepted. Says which packages have to be installed now.
+    async fn follow_configuration(&self, channel: &Channel) {
+        let mut memberships = channel.memberships();
+        loop {
+            let membership = memberships.borrow_and_update().clone();
+            if let Err(error) = self.trust_channels() {
+                // Whom the channel has shut out must not go on as if nothing had happened.
+                return self.fail(format!(
+                    "the TLS roots of channel {}: {error}",
+                    channel.id()
+                ));
+            }
+            self.report_missing_packages(&membership);
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = memberships.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    fn report_missing_packages(&self, membership: &Membership) {
+        let installed = self.contracts.installed();
+        for contract in membership.config().contracts.values() {
+            if !installed.contains(&contract.package_hash) {
+                tracing::warn!(
+                    channel = %membership.config().channel, contract = %contract.name,
+                    version = contract.version, package = %contract.package_hash,
+                    "this peer cannot run the contract until the package is installed"
+                );
+            }
+        }
     }
 
     /// Begins to serve a channel: follows its blocks, registers this node, fetches side items.
@@ -122,15 +164,31 @@ impl Node {
         self.channels
             .write()
             .insert(channel.id().clone(), channel.clone());
+        let (node, stop) = (self.stop.clone(), channel.stop.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = node.cancelled() => stop.cancel(),
+                () = stop.cancelled() => {}
+            }
+        });
         let (node, followed) = (self.clone(), channel.clone());
         self.tasks.spawn(async move {
-            if let Err(why) = blocks::run(followed, &node.remotes, &node.stop).await {
+            let stop = followed.stop.clone();
+            if let Err(why) = blocks::run(followed, &node.remotes, &stop).await {
                 node.fail(why);
             }
         });
         let (node, registered) = (self.clone(), channel.clone());
         self.tasks
             .spawn(async move { registration::run(&node, &registered).await });
+        let (node, configured) = (self.clone(), channel.clone());
+        self.tasks
+            .spawn(async move { node.follow_configuration(&configured).await });
+        let (node, compared) = (self.clone(), channel.clone());
+        self.tasks
+            .spawn(async move { comparison::run(&node, &compared).await });
+        let scrubbed = channel.clone();
+        self.tasks.spawn(async move { scrub::run(&scrubbed).await });
         let node = self.clone();
         self.tasks
             .spawn(async move { reconciliation::run(&node, &channel).await });

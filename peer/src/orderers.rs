@@ -58,11 +58,14 @@ pub(crate) async fn broadcast(
 }
 
 /// Whether an orderer may refuse for a reason that other orderers do not have: it is behind and
-/// does not know a fresh certificate yet, or its clock is wrong.
+/// does not know a fresh certificate or configuration yet, or its clock is wrong.
 fn may_be_alone(code: ErrorCode) -> bool {
     matches!(
         code,
-        ErrorCode::UnknownIdentity | ErrorCode::Expired | ErrorCode::Forbidden
+        ErrorCode::UnknownIdentity
+            | ErrorCode::Expired
+            | ErrorCode::Forbidden
+            | ErrorCode::ConfigRefused
     )
 }
 

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, AdminService};
+use crate::admin::AdminService;
 use crate::channel::{Channel, ChannelError};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -28,6 +28,7 @@ use crate::endorser::EndorserService;
 use crate::gateway::GatewayService;
 use crate::limits::{REPLAYS_MAX, STOP_TIMEOUT};
 use crate::node::Node;
+use crate::offline::folders;
 use crate::remotes::Remotes;
 use crate::replays::Replays;
 
@@ -249,6 +250,7 @@ async fn serve(node: Arc<Node>, incoming: TlsIncoming) -> Result<(), tonic::tran
     let endorser = EndorserServer::new(EndorserService(node.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let health = stela_health::service(node.clone());
     let admin = AdminServer::new(AdminService(node))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -256,6 +258,7 @@ async fn serve(node: Arc<Node>, incoming: TlsIncoming) -> Result<(), tonic::tran
         .add_service(gateway)
         .add_service(endorser)
         .add_service(admin)
+        .add_service(health)
         .serve_with_incoming_shutdown(incoming, stop)
         .await
 }
@@ -275,15 +278,19 @@ async fn node(config: &Config, surroundings: Surroundings) -> Result<Node, PeerE
     }
     let tls = TlsSettings::new(identity, &own_tls_roots).map_err(failed)?;
     let data = &config.data;
-    fs::create_dir_all(data).map_err(|source| PeerError::Data {
+    let unusable = |source| PeerError::Data {
         folder: data.clone(),
         source,
-    })?;
+    };
+    fs::create_dir_all(data).map_err(unusable)?;
+    let lock = folders::lock(data).map_err(unusable)?;
+    folders::recover(data).map_err(unusable)?;
     Ok(Node {
         organization: config.organization.clone(),
         name: config.name.clone(),
         origin: format!("{}/{}", config.organization, config.name),
         data: data.clone(),
+        _lock: lock,
         credentials,
         msps: msps(config)?,
         clock: surroundings.clock,
@@ -327,7 +334,7 @@ fn msps(config: &Config) -> Result<Vec<Msp>, PeerError> {
         .root_certificates
         .iter()
         .map(|path| {
-            admin::own_msp(&config.organization, &root(path)?)
+            Msp::of_organization(&config.organization, &root(path)?)
                 .map_err(|error: MspError| bad_root(path, error.to_string()))
         })
         .collect()

@@ -22,7 +22,7 @@ use crate::limits::{
 use crate::node::Node;
 use crate::remotes::{Target, within};
 
-/// Works until the node stops.
+/// Works until the node stops, or the channel is halted.
 pub(crate) async fn run(node: &Node, channel: &Channel) {
     let attempts = Attempts::default();
     let work = async {
@@ -33,7 +33,7 @@ pub(crate) async fn run(node: &Node, channel: &Channel) {
         )
     };
     tokio::select! {
-        () = node.stop.cancelled() => {}
+        () = channel.stop.cancelled() => {}
         _ = work => {}
     }
 }
@@ -280,9 +280,10 @@ fn take_what_is_here(node: &Node, channel: &Channel, wanted: &mut Wanted) -> Res
 }
 
 /// Every other peer of the channel.
-fn peers(node: &Node, channel: &Channel) -> Vec<(OrgId, Target)> {
+pub(crate) fn peers(node: &Node, channel: &Channel) -> Vec<(OrgId, Target)> {
     let mut peers = Vec::new();
-    for organization in channel.membership().config().organizations.values() {
+    let membership = channel.membership();
+    for organization in membership.config().organizations.values() {
         for peer in &organization.peers {
             if organization.id == node.organization && peer.name == node.name {
                 continue;

@@ -15,7 +15,7 @@ use crate::orderers;
 /// Registers until the channel knows the certificate, or the node stops.
 pub(crate) async fn run(node: &Node, channel: &Channel) {
     tokio::select! {
-        () = node.stop.cancelled() => {}
+        () = channel.stop.cancelled() => {}
         () = register(node, channel) => {}
     }
 }

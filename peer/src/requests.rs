@@ -44,6 +44,7 @@ signed_requests! {
     SideRequest "Side" false,
     ChannelInfoRequest "ChannelInfo" false,
     BlocksRequest "Blocks" true,
+    KeyHistoryRequest "KeyHistory" false,
 }
 
 /// Who asks, and where.
@@ -156,7 +157,8 @@ pub(crate) fn admit(node: &Node, signed: Option<pb::SignedBytes>) -> Result<Admi
 
 /// Side data must be for members, or nobody would ever keep it.
 fn check_side_organizations(channel: &Channel, proposal: &Proposal) -> Result<(), RpcError> {
-    let members = &channel.membership().config().organizations;
+    let membership = channel.membership();
+    let members = &membership.config().organizations;
     for side in &proposal.side {
         if side.organizations.is_empty() {
             let why = "a side commitment names no organization that keeps its data";

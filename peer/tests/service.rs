@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use stela_protocol::difference::Part;
 use stela_protocol::hash::domain;
 use stela_protocol::limits::MESSAGE_BYTES_MAX;
 use stela_protocol::{ErrorCode, Hash32, TransactionId, ValidationCode, hash, pb};
@@ -335,6 +336,58 @@ async fn blocks_come_with_verdicts_and_state_hashes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_changed_a_key_is_told_in_parts_the_newest_first() {
+    let network = Network::start(Wish::one()).await;
+    let client = network.member("A", "client").await;
+    let mut expected = Vec::new();
+    for text in ["1", "2", "3"] {
+        let put = client.proposal("put", &[text.as_bytes()]);
+        assert_eq!(client.transact(&put, vec![]).await, ValidationCode::Valid);
+        expected.insert(0, put.header.id().to_bytes());
+    }
+    let ask = |change: fn(&mut pb::KeyHistoryRequest), before: Option<pb::Height>| {
+        let mut request = pb::KeyHistoryRequest {
+            header: Some(client.request_header("KeyHistory")),
+            contract: "notes".to_owned(),
+            key: Bytes::from_static(b"key\0"),
+            before,
+            limit: 2,
+        };
+        change(&mut request);
+        let signed = client.sign(domain::REQUEST, &request);
+        let mut gateway = client.gateway();
+        async move { answer(gateway.key_history(signed).await).map(|told| told.changes) }
+    };
+    let newest = ask(|_| {}, None).await.unwrap();
+    let rest = ask(|_| {}, newest[1].height).await.unwrap();
+    let told: Vec<Bytes> = newest
+        .iter()
+        .chain(&rest)
+        .map(|change| change.transaction_id.clone())
+        .collect();
+    assert_eq!(told, expected);
+    // The height names the block in which it stands.
+    let status = client
+        .commit_status(&TransactionId::from_slice(&expected[0]).unwrap(), 0)
+        .await
+        .unwrap();
+    assert_eq!(newest[0].height.unwrap().block, status.block);
+    let other_key = ask(|request| request.key = "other".into(), None).await;
+    assert!(other_key.unwrap().is_empty());
+    for limit in [0, 1_001] {
+        let refused = match limit {
+            0 => ask(|request| request.limit = 0, None).await,
+            _ => ask(|request| request.limit = 1_001, None).await,
+        };
+        assert_eq!(code(refused), ErrorCode::OutOfRange);
+    }
+    let no_key = ask(|request| request.key.clear(), None).await;
+    assert_eq!(code(no_key), ErrorCode::Malformed);
+    let no_name = ask(|request| request.contract = "../x".to_owned(), None).await;
+    assert_eq!(code(no_name), ErrorCode::Malformed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_contract_that_refuses_or_never_ends_makes_no_transaction() {
     let network = Network::start(Wish::one()).await;
     let client = network.member("A", "client").await;
@@ -427,6 +480,18 @@ async fn who_is_behind_is_asked_again_and_named_if_it_stays_so() {
         stays.is_retryable() && stays.message.contains("B/peer0 (at height"),
         "{stays}"
     );
+    // In what they differ is said by the names of its parts and the keys, never by a value.
+    let [difference] = &stays.differences[..] else {
+        panic!("{:?}", stays.differences);
+    };
+    assert_eq!(
+        (difference.node.as_str(), difference.other.as_str()),
+        ("B/peer0", "A/peer0")
+    );
+    let parts: Vec<Part> = difference.parts.iter().map(|part| part.part).collect();
+    assert_eq!(parts, [Part::Response, Part::Versions]);
+    assert!(!difference.parts[1].keys.is_empty());
+    assert!(!stays.message.contains("only A knows"), "{stays}");
     let (asking, proposal) = (client.clone(), client.proposal("get", &[]));
     let asked = tokio::spawn(async move { asking.endorse(&proposal, vec![]).await });
     network.chain.release(&org("B"));
@@ -855,6 +920,7 @@ async fn bad_requests_are_refused_with_a_typed_error() {
             domain::REQUEST,
             &pb::ChannelInfoRequest {
                 header: Some(header),
+                ..Default::default()
             },
         )
     };

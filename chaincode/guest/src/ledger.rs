@@ -21,6 +21,37 @@ pub struct Page {
     pub next: Option<Vec<u8>>,
 }
 
+/// Where a transaction stands in the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The block's number.
+    pub block: u64,
+    /// Its index in the block.
+    pub transaction: u32,
+}
+
+/// One change of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Where it was changed.
+    pub at: Position,
+    /// The transaction that did.
+    pub transaction_id: [u8; 32],
+    /// The time of its block, in milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// What it wrote; nothing when it deleted the key.
+    pub value: Option<Vec<u8>>,
+}
+
+/// A part of a key's history, the newest change first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Part {
+    /// What was found.
+    pub versions: Vec<Version>,
+    /// What to ask for next, when there may be more.
+    pub next: Option<Position>,
+}
+
 /// Why the contract runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -118,6 +149,10 @@ pub trait Ledger {
 
     /// At most `limit` entries of a range.
     fn range(&self, range: &KeyRange, limit: u32) -> Page;
+
+    /// At most `limit` changes of a key, the newest first; with `before` only those before that
+    /// place. For questions only: an invocation that is to be endorsed is ended by a call.
+    fn history(&self, key: &Key, before: Option<Position>, limit: u32) -> Part;
 
     /// The circumstances.
     fn invocation(&self) -> &Invocation;

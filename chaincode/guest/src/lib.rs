@@ -48,7 +48,7 @@ pub mod wasm;
 
 pub use error::ContractError;
 pub use key::{Key, KeyError, KeyRange};
-pub use ledger::{Caller, Entry, Invocation, Ledger, Level, Mode, Page};
+pub use ledger::{Caller, Entry, Invocation, Ledger, Level, Mode, Page, Part, Position, Version};
 pub use mock::{MockLedger, Outcome};
 
 /// The function that is a contract.

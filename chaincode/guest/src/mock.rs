@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::error::ContractError;
 use crate::key::{Key, KeyRange};
-use crate::ledger::{Caller, Entry, Invocation, Ledger, Level, Mode, Page};
+use crate::ledger::{
+    Caller, Entry, Invocation, Ledger, Level, Mode, Page, Part, Position, Version,
+};
 
 /// The time at which a mock ledger begins: 2026-01-01T00:00:00Z.
 const START_MS: u64 = 1_767_225_600_000;
@@ -15,9 +17,13 @@ const START_MS: u64 = 1_767_225_600_000;
 pub struct MockLedger<C> {
     contract: C,
     state: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Every change of each key, the oldest first.
+    history: History,
     time_ms: u64,
     transactions: u64,
 }
+
+type History = BTreeMap<Vec<u8>, Vec<Version>>;
 
 /// What one invocation gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +53,7 @@ where
         Self {
             contract,
             state: BTreeMap::new(),
+            history: History::new(),
             time_ms: START_MS,
             transactions: 0,
         }
@@ -98,7 +105,19 @@ where
     ) -> Result<Outcome, ContractError> {
         self.transactions += 1;
         let outcome = self.run(Mode::Endorse, caller, function, arguments, side)?;
+        // Each transaction is a block of its own.
+        let at = Position {
+            block: self.transactions,
+            transaction: 0,
+        };
         for (key, change) in &outcome.writes {
+            let version = Version {
+                at,
+                transaction_id: outcome.transaction_id,
+                time_ms: self.time_ms,
+                value: change.clone(),
+            };
+            self.history.entry(key.clone()).or_default().push(version);
             match change {
                 Some(value) => self.state.insert(key.clone(), value.clone()),
                 None => self.state.remove(key),
@@ -132,6 +151,7 @@ where
         transaction_id[24..].copy_from_slice(&self.transactions.to_be_bytes());
         let mut view = View {
             state: &self.state,
+            history: &self.history,
             invocation: Invocation {
                 channel: "test".to_owned(),
                 contract: "contract".to_owned(),
@@ -163,6 +183,7 @@ where
 
 struct View<'a> {
     state: &'a BTreeMap<Vec<u8>, Vec<u8>>,
+    history: &'a History,
     invocation: Invocation,
     reads: Cell<usize>,
     ranges: Cell<usize>,
@@ -203,7 +224,30 @@ impl Ledger for View<'_> {
             next.push(0);
             next
         });
-        Page { entries, next }
+        Page {
+            entries,
+            next: next.filter(|next| next.as_slice() < range.end()),
+        }
+    }
+
+    /// # Panics
+    /// When it is called in a transaction, as the peer would end the invocation.
+    fn history(&self, key: &Key, before: Option<Position>, limit: u32) -> Part {
+        assert_eq!(
+            self.invocation.mode,
+            Mode::Evaluate,
+            "the history of a key is for questions only"
+        );
+        let changes = self.history.get(key.as_bytes()).into_iter().flatten();
+        let older = changes
+            .rev()
+            .filter(|change| before.is_none_or(|before| change.at < before));
+        let versions: Vec<Version> = older.take(limit as usize).cloned().collect();
+        let next = versions.last().filter(|_| versions.len() == limit as usize);
+        Part {
+            next: next.map(|last| last.at),
+            versions,
+        }
     }
 
     fn invocation(&self) -> &Invocation {
@@ -240,6 +284,23 @@ mod tests {
                 ledger.put(&key(name)?, b"x");
                 Err(ContractError::wrong_state("always"))
             }
+            ("delete", [name]) => {
+                ledger.delete(&key(name)?);
+                Ok(Vec::new())
+            }
+            ("history", [name, limit]) => {
+                let (mut told, mut before) = (Vec::new(), None);
+                loop {
+                    let part = ledger.history(&key(name)?, before, u32::from(limit[0]));
+                    for version in part.versions {
+                        told.extend(version.value.unwrap_or(b"-".to_vec()));
+                    }
+                    before = part.next;
+                    if before.is_none() {
+                        return Ok(told);
+                    }
+                }
+            }
             ("page", [limit]) => {
                 let range = KeyRange::prefix("k", &[])?;
                 let page = ledger.range(&range, u32::from(limit[0]));
@@ -262,6 +323,26 @@ mod tests {
         let outcome = ledger.evaluate(&caller, "put", &[b"a", b"2"]).unwrap();
         assert_eq!(outcome.payload, b"1");
         assert_eq!(ledger.state().len(), 1);
+    }
+
+    #[test]
+    fn a_keys_history_is_told_newest_first_to_questions_alone() {
+        let mut ledger = MockLedger::new(contract);
+        let caller = Caller::new("A", "client", [0; 32]);
+        for value in [b"1", b"2"] {
+            ledger.submit(&caller, "put", &[b"a", value]).unwrap();
+        }
+        ledger.submit(&caller, "delete", &[b"a"]).unwrap();
+        ledger.submit(&caller, "put", &[b"b", b"9"]).unwrap();
+        for limit in 1..5 {
+            let told = ledger.evaluate(&caller, "history", &[b"a", &[limit]]);
+            assert_eq!(told.unwrap().payload, b"-21", "{limit}");
+        }
+        let mut in_a_transaction = std::panic::AssertUnwindSafe(ledger);
+        let ended = std::panic::catch_unwind(move || {
+            in_a_transaction.submit(&caller, "history", &[b"a", &[1]])
+        });
+        assert!(ended.is_err());
     }
 
     #[test]

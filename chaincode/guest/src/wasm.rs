@@ -5,9 +5,11 @@ use std::panic::PanicHookInfo;
 use crate::Contract;
 use crate::error::ContractError;
 use crate::key::{Key, KeyRange};
-use crate::ledger::{Caller, Entry, Invocation, Ledger, Level, Mode, Page};
+use crate::ledger::{
+    Caller, Entry, Invocation, Ledger, Level, Mode, Page, Part, Position, Version,
+};
 
-use bindings::stela::chaincode::{context, events, logging, state};
+use bindings::stela::chaincode::{context, events, history, logging, state};
 
 #[allow(
     missing_docs,
@@ -120,6 +122,28 @@ impl Ledger for Imports {
         Page {
             entries: entries.collect(),
             next: page.next,
+        }
+    }
+
+    fn history(&self, key: &Key, before: Option<Position>, limit: u32) -> Part {
+        let before = before.map(|before| history::Position {
+            block: before.block,
+            transaction: before.transaction,
+        });
+        let position = |at: history::Position| Position {
+            block: at.block,
+            transaction: at.transaction,
+        };
+        let part = history::of_key(key.as_bytes(), before, limit);
+        let versions = part.versions.into_iter().map(|version| Version {
+            at: position(version.at),
+            transaction_id: hash(&version.transaction_id),
+            time_ms: version.time_ms,
+            value: version.value,
+        });
+        Part {
+            versions: versions.collect(),
+            next: part.next.map(position),
         }
     }
 

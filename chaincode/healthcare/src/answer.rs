@@ -158,6 +158,25 @@ answer! {
 }
 
 answer! {
+    /// One change of a record as a whole: a version was submitted, confirmed or rejected.
+    RecordChange {
+        /// The block with the transaction that made it.
+        block: u64,
+        /// The transaction's place in the block.
+        index: u32,
+        /// The transaction.
+        transaction: Hex<32>,
+        /// The block's time.
+        time: u64,
+        /// The newest version after it.
+        latest: u32,
+        /// The active version after it, if there was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        active: Option<u32>,
+    }
+}
+
+answer! {
     /// One record in a list: its newest version, or its active one for those who see it by consent.
     RecordSummary {
         /// The record's id.

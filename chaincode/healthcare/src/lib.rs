@@ -19,6 +19,7 @@
 //! | `request_access` | anybody with a role; endorsed only | decides, and records permit **or** deny |
 //! | `read_grant` | the holder of a permit | what is needed to read: CID, header, commitments |
 //! | `get_record` | the patient; officers of her and of the submitting organization; the author; holders of a permit | one version's metadata |
+//! | `record_history` | the same without holders of a permit, of the newest version; a question only | when which version became the newest, or the active one, and in which transaction |
 //! | `list_records` | the same, of what they may see; others the active versions that a consent would open to them | |
 //! | `audit_trail` | the patient; privacy officers of her organization; other privacy officers what their own organization did | |
 //!
@@ -76,6 +77,7 @@ pub mod answer;
 mod audit;
 mod caller;
 mod consent;
+mod describe;
 mod encryption;
 pub mod event;
 mod keys;
@@ -92,6 +94,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stela_guest::{ContractError, Ledger, export_contract, json};
 
+pub use describe::describe_key;
 pub use value::{Basis, Cid, HeaderText, PublicKeyText, RejectReason, State};
 
 export_contract!(invoke);
@@ -101,7 +104,7 @@ export_contract!(invoke);
 /// # Errors
 /// [`ContractError`] with a stable code: `invalid-argument` (with the field), `forbidden`,
 /// `not-found`, `already-exists`, `wrong-state`, `limit-exceeded`, `endorse-only`,
-/// `unknown-function`.
+/// `evaluate-only`, `unknown-function`.
 pub fn invoke(
     ledger: &mut dyn Ledger,
     function: &str,
@@ -123,6 +126,7 @@ pub fn invoke(
         "request_access" => call.run(access::request),
         "read_grant" => call.run(access::read_grant),
         "get_record" => call.run(record::get),
+        "record_history" => call.run(record::history),
         "list_records" => call.run(record::list),
         "audit_trail" => call.run(audit::trail),
         _ => Err(ContractError::unknown_function()),

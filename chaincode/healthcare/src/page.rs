@@ -1,7 +1,7 @@
 //! Lists in parts.
 
 use data_encoding::HEXLOWER;
-use stela_guest::{ContractError, Entry, KeyRange, Ledger};
+use stela_guest::{ContractError, Entry, Key, KeyRange, Ledger, Position, Version};
 
 use crate::answer::Page;
 use crate::limits::{BOOKMARK_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
@@ -53,6 +53,38 @@ impl Wanted {
             bookmark: page.next.map(|next| HEXLOWER.encode(&next)),
         })
     }
+}
+
+impl Wanted {
+    /// Reads the part of a key's history. Its bookmark is where the last change of the part before
+    /// stands in the chain.
+    pub(crate) fn read_history<T>(
+        &self,
+        ledger: &dyn Ledger,
+        key: &Key,
+        read: impl FnMut(&Version) -> Result<T, ContractError>,
+    ) -> Result<Page<T>, ContractError> {
+        let before = self.bookmark.as_deref().map(position).transpose()?;
+        let part = ledger.history(key, before, self.limit);
+        let entries: Result<Vec<T>, ContractError> = part.versions.iter().map(read).collect();
+        let bookmark = |at: Position| {
+            let bytes = [&at.block.to_be_bytes()[..], &at.transaction.to_be_bytes()].concat();
+            HEXLOWER.encode(&bytes)
+        };
+        Ok(Page {
+            entries: entries?,
+            bookmark: part.next.map(bookmark),
+        })
+    }
+}
+
+fn position(bookmark: &[u8]) -> Result<Position, ContractError> {
+    let parts = bookmark.split_at_checked(8);
+    let (block, transaction) = parts.ok_or_else(foreign_bookmark)?;
+    Ok(Position {
+        block: u64::from_be_bytes(block.try_into().map_err(|_| foreign_bookmark())?),
+        transaction: u32::from_be_bytes(transaction.try_into().map_err(|_| foreign_bookmark())?),
+    })
 }
 
 fn foreign_bookmark() -> ContractError {

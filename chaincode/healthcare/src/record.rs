@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use stela_consent::{
     Consent, Fingerprint, Hex, Id, Organization, Purpose, RecordFacts, Role, Status,
 };
-use stela_guest::{ContractError, Ledger, json};
+use stela_guest::{ContractError, Ledger, Mode, json};
 
 use crate::access;
-use crate::answer::{AuditKind, Done, Page, RecordSummary, RecordVersion};
+use crate::answer::{AuditKind, Done, Page, RecordChange, RecordSummary, RecordVersion};
 use crate::audit::{self, Stored};
 use crate::caller::Caller;
 use crate::consent;
@@ -15,7 +15,7 @@ use crate::event::{self, RecordEvent};
 use crate::keys;
 use crate::page::Wanted;
 use crate::patient;
-use crate::request::{GetRecord, ListRecords, SubmitRecord};
+use crate::request::{GetRecord, ListRecords, RecordHistory, SubmitRecord};
 use crate::review::Review;
 use crate::value::State;
 use crate::wraps;
@@ -286,6 +286,47 @@ pub(crate) fn get(
         .at("record"));
     }
     version.answer(ledger)
+}
+
+/// How a record as a whole changed, the newest change first.
+pub(crate) fn history(
+    ledger: &mut dyn Ledger,
+    request: RecordHistory,
+) -> Result<Page<RecordChange>, ContractError> {
+    let caller = Caller::of(ledger)?;
+    if ledger.invocation().mode != Mode::Evaluate {
+        return Err(ContractError::new(
+            "evaluate-only",
+            "a history is told to a question, and is no part of a transaction",
+        ));
+    }
+    let wanted = Wanted::new(request.limit, request.bookmark)?;
+    let latest = head(ledger, &request.record)?.latest;
+    let version = load(ledger, &request.record, latest)?;
+    let home = patient::load(ledger, &version.head.patient)?.organization;
+    if !answers_for(&caller, &version, &home) {
+        return Err(ContractError::forbidden(
+            "the history of a record is for those who answer for its newest version",
+        )
+        .at("record"));
+    }
+    wanted.read_history(ledger, &keys::record(&request.record)?, change)
+}
+
+fn change(version: &stela_guest::Version) -> Result<RecordChange, ContractError> {
+    let value = version.value.as_deref();
+    let head: Head = json::stored(
+        "record",
+        value.ok_or_else(|| ContractError::corrupt_state("record"))?,
+    )?;
+    Ok(RecordChange {
+        block: version.at.block,
+        index: version.at.transaction,
+        transaction: Hex(version.transaction_id),
+        time: version.time_ms,
+        latest: head.latest,
+        active: head.active,
+    })
 }
 
 /// Whether a version's metadata is the caller's business without a permit.

@@ -193,6 +193,20 @@ request! {
 }
 
 request! {
+    /// `record_history`.
+    RecordHistory {
+        /// The record's id.
+        record: Id,
+        /// Entries of a page.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+        /// Where the page before said to go on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bookmark: Option<String>,
+    }
+}
+
+request! {
     /// `list_records`.
     ListRecords {
         /// The patient.

@@ -5,7 +5,7 @@ mod support;
 
 use serde_json::{Value, json};
 use stela_guest::Caller;
-use stela_healthcare::answer::{EncryptionKey, Page, RecordSummary};
+use stela_healthcare::answer::{EncryptionKey, Page, RecordChange, RecordSummary};
 use stela_healthcare::limits::PUBLIC_KEY_BYTES;
 use stela_healthcare::{RejectReason, State};
 use support::{CID, Clinic, OTHER_PATIENT, PATIENT, RECORD, id, submission, with};
@@ -338,6 +338,51 @@ fn metadata_is_for_those_who_answer_for_the_record() {
         json!({"record": id(9)}),
         "not-found",
     );
+}
+
+#[test]
+fn the_history_of_a_record_is_told_in_pages_to_those_who_answer_for_it() {
+    let mut clinic = Clinic::with_record();
+    let (author, officer) = (clinic.author.clone(), clinic.officer.clone());
+    clinic.ok(&author, "amend_record", submission(2));
+    clinic.confirm(2);
+    let record = json!({"record": id(RECORD)});
+    let pages = |clinic: &Clinic, caller: &Caller, limit: u32| {
+        let (mut changes, mut bookmark) = (Vec::new(), None::<String>);
+        loop {
+            let mut request = with(record.clone(), "limit", json!(limit));
+            if let Some(bookmark) = bookmark {
+                request = with(request, "bookmark", json!(bookmark));
+            }
+            let page: Page<RecordChange> = clinic.ask(caller, "record_history", request);
+            changes.extend(page.entries);
+            bookmark = page.bookmark;
+            if bookmark.is_none() {
+                return changes;
+            }
+        }
+    };
+    let all = pages(&clinic, &author, 50);
+    let versions: Vec<_> = all.iter().map(|c| (c.latest, c.active)).collect();
+    assert_eq!(
+        versions,
+        [(2, Some(2)), (2, Some(1)), (1, Some(1)), (1, None)]
+    );
+    assert!(all.is_sorted_by(|newer, older| newer.block > older.block));
+    for limit in 1..6 {
+        assert_eq!(pages(&clinic, &clinic.patient, limit), all, "{limit}");
+    }
+    assert_eq!(pages(&clinic, &officer, 50), all);
+    for other in [&clinic.reader, &clinic.stranger] {
+        clinic.ask_refused(other, "record_history", record.clone(), "forbidden");
+    }
+    let unknown = json!({"record": id(0x77)});
+    clinic.ask_refused(&author, "record_history", unknown, "not-found");
+    for bookmark in ["", "00", "0011223344556677", &"0".repeat(26), "zz"] {
+        let request = with(record.clone(), "bookmark", json!(bookmark));
+        clinic.ask_refused(&author, "record_history", request, "invalid-argument");
+    }
+    clinic.refused(&author, "record_history", record, "evaluate-only");
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub(crate) enum Abort {
     Key(#[from] KeyError),
     #[error("a range must start before its end and ask for at least one entry")]
     Range,
+    #[error("the history of a key is for questions only, not for what will be endorsed")]
+    History,
     #[error(transparent)]
     State(#[from] StateError),
 }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use stela_protocol::Height;
 use wasmtime::ResourceLimiter;
 
 use crate::abort::Abort;
 use crate::invocation::{Invocation, LogLevel, Mode};
 use crate::limits::RuntimeLimits;
 use crate::recorder::Recorder;
+use crate::view::KeyVersion;
 
 #[allow(
     missing_docs,
@@ -25,7 +27,7 @@ mod generated {
     });
 }
 
-use generated::stela::chaincode::{context, events, logging, state};
+use generated::stela::chaincode::{context, events, history, logging, state};
 pub(crate) use generated::{Chaincode, ChaincodePre, ContractError};
 
 /// What one invocation's store holds.
@@ -64,6 +66,39 @@ impl state::Host for Host {
         Ok(state::Page {
             entries: page.entries.into_iter().map(entry).collect(),
             next: page.next,
+        })
+    }
+}
+
+impl history::Host for Host {
+    fn of_key(
+        &mut self,
+        key: Vec<u8>,
+        before: Option<history::Position>,
+        limit: u32,
+    ) -> wasmtime::Result<history::Part> {
+        self.recorder.call()?;
+        if self.invocation.mode != Mode::Evaluate {
+            return Err(Abort::History.into());
+        }
+        let before = before.map(|before| Height {
+            block: before.block,
+            transaction: before.transaction,
+        });
+        let part = self.recorder.history(&key, before, limit)?;
+        let position = |height: Height| history::Position {
+            block: height.block,
+            transaction: height.transaction,
+        };
+        let version = |version: KeyVersion| history::Version {
+            at: position(version.height),
+            transaction_id: version.transaction.0.to_vec(),
+            time_ms: version.time_ms,
+            value: version.value.map(Into::into),
+        };
+        Ok(history::Part {
+            versions: part.versions.into_iter().map(version).collect(),
+            next: part.next.map(position),
         })
     }
 }

@@ -182,6 +182,7 @@ impl From<Abort> for InvokeError {
             Abort::Limit { what, max } => Self::Limit { what, max },
             Abort::Key(error) => Self::Key(error.to_string()),
             Abort::Range => Self::Key(Abort::Range.to_string()),
+            Abort::History => Self::Fault(Abort::History.to_string()),
             Abort::State(error) => Self::State(error),
         }
     }

@@ -25,6 +25,9 @@ mod cache;
 mod compile;
 mod contract;
 mod engine;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod invocation;
 pub mod limits;
 mod package;
@@ -38,4 +41,4 @@ pub use invocation::{Caller, ContractError, Execution, Invocation, LogLevel, Log
 pub use limits::RuntimeLimits;
 pub use package::{PackageError, componentize};
 pub use runtime::{InstallError, Runtime, RuntimeError};
-pub use view::{StateError, StateView};
+pub use view::{KeyVersion, StateError, StateView};

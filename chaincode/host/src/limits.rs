@@ -2,8 +2,8 @@
 //! endorser, or honest endorsers differ; they follow [`stela_protocol::limits`].
 
 use stela_protocol::limits::{
-    EVENT_BYTES_MAX, EVENT_NAME_BYTES_MAX, EVENTS_MAX, PACKAGE_BYTES_MAX, RWSET_ENTRIES_MAX,
-    VALUE_BYTES_MAX, WRITE_BYTES_MAX,
+    EVENT_BYTES_MAX, EVENT_NAME_BYTES_MAX, EVENTS_MAX, PACKAGE_BYTES_MAX, RANGE_RESULTS_MAX,
+    RANGES_MAX, RWSET_ENTRIES_MAX, VALUE_BYTES_MAX, WRITE_BYTES_MAX,
 };
 
 /// How often the epoch moves on, in milliseconds.
@@ -12,6 +12,8 @@ pub const EPOCH_TICK_MS: u64 = 10;
 pub const MODULES_MAX: usize = 8;
 /// Components nested in a package.
 pub const NESTED_COMPONENTS_MAX: usize = 4;
+/// Entries of a range that the state is asked for at a time; each may be large.
+pub const RANGE_READ_ENTRIES: usize = 32;
 /// Bytes of the name of a limit or a defect in an error.
 pub const REASON_BYTES_MAX: usize = 300;
 /// Bytes of a contract's error code and field.
@@ -44,7 +46,15 @@ pub struct RuntimeLimits {
     pub host_calls: u64,
     /// Entries of one page of a range; a longer one is cut.
     pub range_entries: u32,
-    /// Keys read one by one, ranges read, and keys written, each.
+    /// Ranges that are read.
+    pub ranges: u64,
+    /// Entries of all ranges together. Validation reads them again, within the same bound.
+    pub range_results: u64,
+    /// Changes of a key in one part of its history; a longer part is cut.
+    pub history_entries: u32,
+    /// Changes in all parts of histories together: for each a block may have to be read.
+    pub history_results: u64,
+    /// Keys read one by one, and keys written, each.
     pub set_entries: u64,
     /// Bytes of keys and values that are read.
     pub read_bytes: u64,
@@ -80,6 +90,10 @@ impl Default for RuntimeLimits {
             deadline_ms: 5_000,
             host_calls: 20_000,
             range_entries: 1_000,
+            ranges: RANGES_MAX as u64,
+            range_results: RANGE_RESULTS_MAX as u64,
+            history_entries: 50,
+            history_results: 1_000,
             set_entries: RWSET_ENTRIES_MAX as u64,
             read_bytes: 16 << 20,
             write_bytes: WRITE_BYTES_MAX as u64,

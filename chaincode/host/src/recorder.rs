@@ -9,8 +9,8 @@ use stela_protocol::{FORMAT_VERSION, Hash32, Height, hash, key, pb};
 
 use crate::abort::Abort;
 use crate::invocation::{LogLevel, LogLine};
-use crate::limits::RuntimeLimits;
-use crate::view::StateView;
+use crate::limits::{RANGE_READ_ENTRIES, RuntimeLimits};
+use crate::view::{KeyVersion, StateView};
 
 /// A value at least this long that equals an argument is replaced by a reference to it.
 const REFERENCE_BYTES_MIN: usize = 32;
@@ -22,12 +22,21 @@ pub(crate) struct Page {
     pub(crate) next: Option<Vec<u8>>,
 }
 
+/// A part of a key's history, as the contract sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) versions: Vec<KeyVersion>,
+    pub(crate) next: Option<Height>,
+}
+
 pub(crate) struct Recorder<'v> {
     view: &'v dyn StateView,
     limits: Arc<RuntimeLimits>,
     /// Every key that was read one by one; the view is asked once.
     reads: BTreeMap<Vec<u8>, Option<(Bytes, Height)>>,
     ranges: Vec<pb::RangeRead>,
+    range_results: u64,
+    history_results: u64,
     writes: BTreeMap<Vec<u8>, Option<Bytes>>,
     events: Vec<pb::ContractEvent>,
     logs: Vec<LogLine>,
@@ -43,6 +52,8 @@ impl<'v> Recorder<'v> {
             limits,
             reads: BTreeMap::new(),
             ranges: Vec::new(),
+            range_results: 0,
+            history_results: 0,
             writes: BTreeMap::new(),
             events: Vec::new(),
             logs: Vec::new(),
@@ -108,15 +119,9 @@ impl<'v> Recorder<'v> {
             return Err(Abort::Range);
         }
         let ranges = self.ranges.len() as u64 + 1;
-        Abort::check("ranges read", ranges, self.limits.set_entries)?;
+        Abort::check("ranges read", ranges, self.limits.ranges)?;
         let limit = limit.min(self.limits.range_entries) as usize;
-        let found = self.view.range(&start, &end, limit)?;
-        self.count_read(
-            found
-                .iter()
-                .map(|(key, value, _)| key.len() + value.len())
-                .sum(),
-        )?;
+        let found = self.read_range(&start, &end, limit)?;
         let next = found
             .last()
             .filter(|_| found.len() == limit)
@@ -132,6 +137,60 @@ impl<'v> Recorder<'v> {
         Ok(Page {
             entries: entries.collect(),
             next,
+        })
+    }
+
+    /// Reads a range little by little, so that no more is in memory than the contract may read.
+    fn read_range(
+        &mut self,
+        start: &[u8],
+        end: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes, Height)>, Abort> {
+        let mut found: Vec<(Bytes, Bytes, Height)> = Vec::new();
+        let mut start = start.to_vec();
+        while found.len() < limit {
+            let wanted = RANGE_READ_ENTRIES.min(limit - found.len());
+            let page = self.view.range(&start, end, wanted)?;
+            self.range_results += page.len() as u64;
+            let results = self.range_results;
+            Abort::check("entries of ranges", results, self.limits.range_results)?;
+            let bytes = page.iter().map(|(key, value, _)| key.len() + value.len());
+            self.count_read(bytes.sum())?;
+            let full = page.len() == wanted;
+            found.extend(page);
+            match found.last().filter(|_| full) {
+                Some((last, _, _)) => start = [last.as_ref(), &[0]].concat(),
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads a part of a key's history. Nothing of it is recorded: whoever endorses never gets here.
+    pub(crate) fn history(
+        &mut self,
+        key: &[u8],
+        before: Option<Height>,
+        limit: u32,
+    ) -> Result<Part, Abort> {
+        key::check(key)?;
+        if limit == 0 {
+            return Err(Abort::Range);
+        }
+        let limit = limit.min(self.limits.history_entries);
+        // Counted before they are read, as if the part were full.
+        self.history_results += u64::from(limit);
+        let results = self.history_results;
+        Abort::check("changes of keys", results, self.limits.history_results)?;
+        let limit = limit as usize;
+        let versions = self.view.history(key, before, limit)?;
+        let value = |version: &KeyVersion| version.value.as_ref().map_or(0, Bytes::len);
+        self.count_read(versions.iter().map(value).sum())?;
+        let next = versions.last().filter(|_| versions.len() == limit);
+        Ok(Part {
+            next: next.map(|last| last.height),
+            versions,
         })
     }
 
@@ -245,6 +304,8 @@ pub(crate) fn printable(text: &str, bytes_max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use stela_protocol::TransactionId;
+
     use super::*;
     use crate::view::StateError;
 
@@ -276,6 +337,24 @@ mod tests {
                 (bytes(key), bytes(value), HEIGHT)
             };
             Ok(inside.take(limit).map(row).collect())
+        }
+
+        /// Every key was written in each block up to the third.
+        fn history(
+            &self,
+            _: &[u8],
+            before: Option<Height>,
+            limit: usize,
+        ) -> Result<Vec<KeyVersion>, StateError> {
+            let blocks = (0..=HEIGHT.block).rev();
+            let older = blocks.filter(|block| before.is_none_or(|before| *block < before.block));
+            let version = |block| KeyVersion {
+                height: Height { block, ..HEIGHT },
+                transaction: TransactionId([7; 32]),
+                time_ms: block,
+                value: (block > 0).then(|| Bytes::from_static(b"12345")),
+            };
+            Ok(older.take(limit).map(version).collect())
         }
     }
 
@@ -343,6 +422,68 @@ mod tests {
             result.ranges[0].results_hash,
             hash::range_results(keys).to_bytes()
         );
+    }
+
+    #[test]
+    fn a_range_is_the_same_however_it_is_read_and_no_longer_than_validation_reads_again() {
+        let keys: Vec<String> = (0..100).map(|number| format!("k{number:03}")).collect();
+        let rows = keys.iter().map(|key| (&*key.clone().leak(), "v"));
+        let view = Rows(rows.collect());
+        let mut wide = recorder(&view);
+        for limit in [1, 31, 32, 33, 64, 99, 100, 101, 1_000] {
+            let page = wide.range("k".into(), "l".into(), limit).unwrap();
+            let expected = 100.min(limit as usize);
+            assert_eq!(page.entries.len(), expected);
+            let next = (limit <= 100).then(|| format!("{}\0", keys[expected - 1]).into_bytes());
+            assert_eq!(page.next, next, "{limit}");
+        }
+        let limits = RuntimeLimits {
+            ranges: 3,
+            range_results: 150,
+            ..RuntimeLimits::default()
+        };
+        let limits = Arc::new(limits);
+        let limit = |what, max| Err(Abort::Limit { what, max });
+        let mut narrow = Recorder::new(&view, limits.clone());
+        let mut range = |limit| narrow.range("k".into(), "l".into(), limit).map(drop);
+        assert_eq!((range(100), range(50)), (Ok(()), Ok(())));
+        assert_eq!(range(1), limit("entries of ranges", 150));
+        let mut few = Recorder::new(&view, limits);
+        let mut range = || few.range("x".into(), "y".into(), 1).map(drop);
+        assert_eq!((range(), range(), range()), (Ok(()), Ok(()), Ok(())));
+        assert_eq!(range(), limit("ranges read", 3));
+    }
+
+    #[test]
+    fn a_history_comes_in_parts_and_leaves_no_trace_in_the_set() {
+        let view = rows();
+        let limits = RuntimeLimits {
+            history_entries: 2,
+            history_results: 9,
+            read_bytes: 20,
+            ..RuntimeLimits::default()
+        };
+        let mut recorder = Recorder::new(&view, Arc::new(limits));
+        let mut part = |before, limit| recorder.history(b"a", before, limit);
+        let blocks = |part: &Part| -> Vec<u64> {
+            let versions = part.versions.iter();
+            versions.map(|version| version.height.block).collect()
+        };
+        let first = part(None, 9).unwrap();
+        assert_eq!(blocks(&first), [3, 2]);
+        let rest = part(first.next, 9).unwrap();
+        assert_eq!(blocks(&rest), [1, 0]);
+        assert_eq!(rest.versions[1].value, None);
+        let end = part(rest.next, 9).unwrap();
+        assert_eq!((end.versions.len(), end.next), (0, None));
+        assert_eq!(part(None, 0), Err(Abort::Range));
+        let (what, max) = ("bytes read", 20);
+        assert_eq!(part(None, 9), Err(Abort::Limit { what, max }));
+        let (what, max) = ("changes of keys", 9);
+        assert_eq!(part(None, 9), Err(Abort::Limit { what, max }));
+        assert!(matches!(recorder.history(b"", None, 1), Err(Abort::Key(_))));
+        let (result, _) = recorder.finish(&Hash32::ZERO, &[], Vec::new());
+        assert!(result.reads.is_empty() && result.ranges.is_empty());
     }
 
     #[test]

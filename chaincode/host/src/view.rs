@@ -1,12 +1,25 @@
 //! The state that a contract sees.
 
 use bytes::Bytes;
-use stela_protocol::Height;
+use stela_protocol::{Height, TransactionId};
 
 /// Why the state could not be read: a failure of this peer, not of the contract.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the state cannot be read: {0}")]
 pub struct StateError(pub String);
+
+/// One change of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyVersion {
+    /// Where it was changed.
+    pub height: Height,
+    /// The transaction that did.
+    pub transaction: TransactionId,
+    /// The time of its block, in milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// What it wrote; nothing when it deleted the key.
+    pub value: Option<Bytes>,
+}
 
 /// One contract's keys, as they stand after one block.
 ///
@@ -28,4 +41,15 @@ pub trait StateView: Sync {
         end: &[u8],
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes, Height)>, StateError>;
+
+    /// The first `limit` changes of a key, the newest first; with `before` only those before it.
+    ///
+    /// # Errors
+    /// [`StateError`] when this peer cannot read its state.
+    fn history(
+        &self,
+        key: &[u8],
+        before: Option<Height>,
+        limit: usize,
+    ) -> Result<Vec<KeyVersion>, StateError>;
 }

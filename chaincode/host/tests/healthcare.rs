@@ -213,6 +213,14 @@ fn a_records_life_is_the_same_in_webassembly_and_natively() {
     );
     let old = twins.evaluate(&author, "get_record", &version).unwrap();
     assert_eq!(old["replaced_by"], 2);
+    let history = twins.evaluate(&author, "record_history", &json!({"record": RECORD}));
+    let versions: Vec<Value> = history.unwrap()["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| json!([change["latest"], change["active"]]))
+        .collect();
+    assert_eq!(json!(versions), json!([[2, 2], [2, 1], [1, 1], [1, null]]));
     let of_patient = json!({"patient": PATIENT});
     for function in ["audit_trail", "list_records", "list_consents"] {
         assert!(twins.evaluate(&patient, function, &of_patient).is_ok());

@@ -5,9 +5,10 @@ mod support;
 
 use bytes::Bytes;
 use stela_host::{
-    InstallError, InvokeError, PackageError, Runtime, RuntimeLimits, StateError, StateView,
+    InstallError, Invocation, InvokeError, KeyVersion, Mode, PackageError, Runtime, RuntimeLimits,
+    StateError, StateView,
 };
-use stela_protocol::{Height, Message};
+use stela_protocol::{Height, Message, pb};
 use support::{State, does, install, invoke, module, module_with_memory, with_world};
 
 fn limits() -> RuntimeLimits {
@@ -297,6 +298,15 @@ fn more_invocations_than_the_pool_has_room_for_are_turned_away() {
         ) -> Result<Vec<(Bytes, Bytes, Height)>, StateError> {
             Ok(Vec::new())
         }
+
+        fn history(
+            &self,
+            _: &[u8],
+            _: Option<Height>,
+            _: usize,
+        ) -> Result<Vec<KeyVersion>, StateError> {
+            Ok(Vec::new())
+        }
     }
     let limits = RuntimeLimits {
         instances: 1,
@@ -306,6 +316,47 @@ fn more_invocations_than_the_pool_has_room_for_are_turned_away() {
     let contract = install(limits, &code);
     assert!(invoke(&contract, &Nested(contract.clone())).is_ok());
     assert!(InvokeError::Busy.is_retryable());
+}
+
+#[test]
+fn the_history_of_a_key_is_told_to_a_question_and_never_endorsed() {
+    // A part of the history stands at 64; a version takes 48 bytes, its value stands at 32 in it.
+    let newest = "(call $put (i32.const 40) (i32.const 1) (i32.const 48) (i32.const 3)) \
+                  (call $history (i32.const 40) (i32.const 1) (i32.const 0) (i64.const 0) \
+                    (i32.const 0) (i32.const 9) (i32.const 64)) \
+                  (i32.store (i32.const 20) (i32.load offset=36 (i32.load (i32.const 64)))) \
+                  (i32.store (i32.const 24) (i32.load offset=40 (i32.load (i32.const 64))))";
+    let body = format!(
+        "(data (i32.const 40) \"k\") (data (i32.const 48) \"new\") {}",
+        does(newest)
+    );
+    let contract = install(limits(), &body);
+    let mut state = State::default();
+    for value in ["old", "now"] {
+        let change = Some(pb::write::Change::Value(value.into()));
+        let key = Bytes::from_static(b"k");
+        let write = pb::Write {
+            key,
+            change,
+            ..Default::default()
+        };
+        let result = pb::Result {
+            writes: vec![write],
+            ..Default::default()
+        };
+        state.apply(&result, &[]);
+    }
+    let question = Invocation {
+        mode: Mode::Evaluate,
+        ..support::invocation(&support::caller("HospitalA", "client", 1), "f", &[])
+    };
+    let execution = contract.invoke(&state, question).unwrap();
+    assert_eq!(execution.response(), b"now");
+    let refused = invoke(&contract, &state).unwrap_err();
+    assert!(
+        matches!(&refused, InvokeError::Fault(why) if why.contains("questions only")),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -322,6 +373,15 @@ fn a_state_that_cannot_be_read_is_this_peers_failure() {
             _: &[u8],
             _: usize,
         ) -> Result<Vec<(Bytes, Bytes, Height)>, StateError> {
+            Err(StateError("the disk is gone".to_owned()))
+        }
+
+        fn history(
+            &self,
+            _: &[u8],
+            _: Option<Height>,
+            _: usize,
+        ) -> Result<Vec<KeyVersion>, StateError> {
             Err(StateError("the disk is gone".to_owned()))
         }
     }

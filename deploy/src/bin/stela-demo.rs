@@ -64,7 +64,8 @@ fn say(line: &str) {
 
 async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let out = prepare(&arguments.out)?;
-    let package = stela_deploy::package(&std::fs::read(contract(&arguments)?)?)?;
+    let contract = stela_deploy::contract_module(arguments.contract.as_deref())?;
+    let package = stela_deploy::package(&std::fs::read(contract)?)?;
     let patient = Hex(rand::random());
     say("Three hospitals, one patient, one record.\n");
     let started = stopwatch();
@@ -125,20 +126,6 @@ fn prepare(out: &Path) -> anyhow::Result<PathBuf> {
         }
     }
     Ok(out)
-}
-
-fn contract(arguments: &Arguments) -> anyhow::Result<PathBuf> {
-    if let Some(path) = &arguments.contract {
-        return Ok(path.clone());
-    }
-    let own = std::env::current_exe()?;
-    let mut folders = own.ancestors().skip(1).take(3);
-    folders
-        .find_map(|folder| {
-            let path = folder.join("contracts/healthcare.wasm");
-            path.is_file().then_some(path)
-        })
-        .context("the contract is not built; run ./deploy/build-contract.sh")
 }
 
 /// Has another process judge, which gets only the evidence.

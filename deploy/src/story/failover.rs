@@ -4,17 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use stela_client::{Contract, Endpoint, Gateway, GatewayOptions};
+use stela_client::Contract;
 use stela_consent::{Actor, Consent, Hex, Provision};
-use stela_identity::Credentials;
-use stela_protocol::{ChannelId, ContractName, OrgId};
 
 use super::Story;
 use crate::evidence::Killed;
-use crate::materials::{User, user_folder};
-use crate::network::tls_settings;
+use crate::materials::User;
 use crate::process::{now_ms, stopwatch};
-use crate::topology::{CHANNEL, CONTRACT, Kind, Node};
+use crate::topology::Node;
 
 /// Grants that are made while the leader is killed.
 const GRANTS: usize = 40;
@@ -30,7 +27,7 @@ impl Story<'_> {
     /// all of them are acknowledged.
     pub(super) async fn kill_the_leader(&mut self, patient: &User) -> anyhow::Result<Killed> {
         let started = stopwatch();
-        let contract = self.contract(patient)?;
+        let (_, contract) = self.network.client(patient)?;
         let leader = self.network.leader(ELECTION).await?;
         let process = self.network.process_id(&leader)?;
         let acknowledged = Arc::new(AtomicUsize::new(0));
@@ -65,22 +62,6 @@ impl Story<'_> {
         let what = format!("{} leads; {} is started again", now.title(), node.title());
         self.done(&what, started.elapsed().as_secs_f64());
         self.network.save()
-    }
-
-    fn contract(&self, user: &User) -> anyhow::Result<Contract> {
-        let folder = user_folder(self.network.folder(), user);
-        let endpoints = self.network.topology().of(Kind::Peer).map(|node| {
-            let organization = OrgId::new(&node.organization)?;
-            anyhow::Ok(Endpoint {
-                organization,
-                address: node.service.public.to_string(),
-            })
-        });
-        let credentials = Arc::new(Credentials::load(&folder.join("identity"))?);
-        let tls = tls_settings(self.network.folder(), &folder.join("tls"))?;
-        let options = GatewayOptions::new(endpoints.collect::<Result<_, _>>()?, tls, credentials);
-        let network = Gateway::connect(options)?.network(ChannelId::new(CHANNEL)?);
-        Ok(network.contract(ContractName::new(CONTRACT)?))
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::Context;
 use futures::StreamExt;
 use stela_client::{CheckedBlock, Endpoint, Gateway, GatewayOptions, Network, Quorum};
 use stela_consent::{Fingerprint, Hex};
-use stela_identity::Credentials;
+use stela_identity::{Configuration, Credentials};
 use stela_protocol::block::Block;
 use stela_protocol::transaction::{Body, Envelope, Transaction};
 use stela_protocol::{BlockNumber, ChannelId, Hash32, OrgId, ValidationCode, config};
@@ -28,16 +28,16 @@ impl Anchor {
         let path = network.join("public/genesis.block");
         let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
         let block = Block::decode(bytes.into())?;
-        let (_, config) = config::from_genesis(&block)?;
-        let quorum = Quorum::new(&config)?;
+        let (configuration, _) = config::from_genesis(&block)?;
+        let quorum = Quorum::new(Configuration::new(configuration)?);
         Ok(Self {
             genesis: block.hash,
             quorum,
         })
     }
 
-    /// The first `height` blocks of a peer. Each has the signatures it needs and follows the one
-    /// before it, from the genesis block on.
+    /// The first `height` blocks of a peer. Each has the signatures it needs, by the configuration
+    /// in force before it, and follows the one before it, from the genesis block on.
     pub(super) async fn blocks(
         &self,
         network: &Network,

@@ -349,7 +349,7 @@ pub(crate) fn check_attributes(
         return Err(CertificateError::Attributes("a value is not allowed"));
     }
     match attributes.get(ROLE) {
-        Some(role) if is_role(role) => Ok(()),
+        Some(role) if policy::is_role(role) => Ok(()),
         _ => Err(CertificateError::Role),
     }
 }
@@ -363,11 +363,4 @@ fn is_attribute_name(name: &str) -> bool {
 
 fn is_attribute_value(value: &str) -> bool {
     value.len() <= ATTRIBUTE_VALUE_BYTES_MAX && !value.chars().any(char::is_control)
-}
-
-/// A word that a policy can name, other than the one that stands for every role.
-fn is_role(role: &str) -> bool {
-    (1..=ATTRIBUTE_NAME_BYTES_MAX).contains(&role.len())
-        && role.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
-        && role != policy::MEMBER
 }

@@ -25,6 +25,8 @@ pub const TLS_CHAIN_MAX: usize = 4;
 pub const HANDSHAKES_MAX: usize = 256;
 /// Connections that a server keeps open at a time.
 pub const CONNECTIONS_MAX: usize = 4096;
+/// How long a server may take to say anything after the handshake before it counts as silent.
+pub const FIRST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a TLS handshake may take.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client tries to connect, TLS included.

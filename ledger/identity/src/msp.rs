@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use stela_protocol::config::{ChannelConfig, Organization};
+use stela_protocol::policy::Signer;
 use stela_protocol::{Fingerprint, OrgId};
 
 use crate::certificate::{Certificate, CertificateError, Root};
@@ -64,6 +65,16 @@ pub enum IdentityError {
     /// Its organization has revoked it.
     #[error("certificate {fingerprint} has been revoked by {organization}")]
     Revoked {
+        /// The certificate.
+        fingerprint: Fingerprint,
+        /// Its organization.
+        organization: OrgId,
+    },
+    /// Its organization may not have certificates of this role.
+    #[error(
+        "certificate {fingerprint} of {organization} has a role that the channel does not give it"
+    )]
+    Role {
         /// The certificate.
         fingerprint: Fingerprint,
         /// Its organization.
@@ -141,6 +152,15 @@ impl Identity {
         Ok(())
     }
 
+    /// As policies count her.
+    pub fn as_signer(&self) -> Signer {
+        Signer {
+            organization: self.organization.clone(),
+            role: self.role.clone(),
+            public_key: *self.public_key.as_bytes(),
+        }
+    }
+
     /// Verifies a signature over `domain ‖ message` under the identity's key.
     ///
     /// # Errors
@@ -174,6 +194,27 @@ pub struct Msp {
 struct Member {
     root: Root,
     revoked: BTreeSet<Fingerprint>,
+    roles: BTreeSet<String>,
+}
+
+impl Member {
+    fn new(id: &OrgId, root: &[u8]) -> Result<Self, MspError> {
+        let root = Root::from_der(root).map_err(|source| MspError::Root {
+            organization: id.clone(),
+            source,
+        })?;
+        if root.organization != *id {
+            return Err(MspError::Organization {
+                organization: id.clone(),
+                named: root.organization,
+            });
+        }
+        Ok(Self {
+            root,
+            revoked: BTreeSet::new(),
+            roles: BTreeSet::new(),
+        })
+    }
 }
 
 impl Msp {
@@ -190,6 +231,20 @@ impl Msp {
         Ok(Self {
             sequence: config.sequence,
             members,
+        })
+    }
+
+    /// The membership of one organization alone, under its root (DER): it tells a node who its own
+    /// administrators are before a channel's configuration does, and whoever knows no channel who
+    /// belongs to the organization.
+    ///
+    /// # Errors
+    /// [`MspError`] when the root certificate is not sound.
+    pub fn of_organization(id: &OrgId, root: &[u8]) -> Result<Self, MspError> {
+        let member = Member::new(id, root)?;
+        Ok(Self {
+            sequence: 0,
+            members: BTreeMap::from([(id.clone(), member)]),
         })
     }
 
@@ -231,6 +286,12 @@ impl Msp {
         }
         if !certificate.is_signed_by(&member.root.public_key) {
             return Err(IdentityError::BadSignature {
+                fingerprint,
+                organization,
+            });
+        }
+        if !member.roles.is_empty() && !member.roles.contains(certificate.role()) {
+            return Err(IdentityError::Role {
                 fingerprint,
                 organization,
             });
@@ -281,25 +342,12 @@ impl fmt::Debug for Msp {
 }
 
 fn member(organization: &Organization) -> Result<(OrgId, Member), MspError> {
-    let id = &organization.id;
-    let root = Root::from_der(&organization.root_certificate).map_err(|source| MspError::Root {
-        organization: id.clone(),
-        source,
-    })?;
-    if root.organization != *id {
-        let (organization, named) = (id.clone(), root.organization);
-        return Err(MspError::Organization {
-            organization,
-            named,
-        });
-    }
-    Ok((
-        id.clone(),
-        Member {
-            root,
-            revoked: organization.revoked.clone(),
-        },
-    ))
+    let member = Member {
+        revoked: organization.revoked.clone(),
+        roles: organization.roles.clone(),
+        ..Member::new(&organization.id, &organization.root_certificate)?
+    };
+    Ok((organization.id.clone(), member))
 }
 
 /// Identities that were admitted, by certificate and configuration, so that each certificate's

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use rustls::NamedGroup;
 use stela_identity::tls::{
-    Address, Expected, PeerTls, TlsConnection, TlsError, TlsIdentity, TlsIncoming, TlsRoots,
-    TlsSettings, connect, dial, server,
+    Address, Expected, PeerTls, ProbeError, Refusal, TlsConnection, TlsError, TlsIdentity,
+    TlsIncoming, TlsRoots, TlsSettings, connect, dial, probe, server,
 };
 use stela_identity::{AuthorityError, TlsAuthority, Validity};
 use stela_protocol::{Fingerprint, OrgId, pb};
@@ -111,6 +111,27 @@ async fn members_meet_and_the_server_knows_whom() {
     assert_eq!(session.alpn_protocol(), Some(b"h2".as_slice()));
     let group = session.negotiated_key_exchange_group().unwrap().name();
     assert_eq!(group, NamedGroup::X25519MLKEM768);
+}
+
+#[tokio::test]
+async fn a_connection_that_stands_is_cut_when_its_other_end_is_not_trusted_any_more() {
+    let (a, b) = (authority("A"), authority("B"));
+    let node = settings(&a, &[&a, &b]);
+    let mut incoming = listen(&node).await;
+    let address = address(&incoming);
+    let any = Expected::default();
+    let (of_a, of_b) = (settings(&a, &[&a, &b]), settings(&b, &[&a, &b]));
+    let (connection, _of_b) = tokio::join!(incoming.next(), dial(&of_b, &address, &any));
+    let mut removed = connection.unwrap().unwrap();
+    let (connection, other) = tokio::join!(incoming.next(), dial(&of_a, &address, &any));
+    let (mut kept, mut other) = (connection.unwrap().unwrap(), other.unwrap());
+    // It waits for something to read, and is woken by the change.
+    let waits = tokio::spawn(async move { removed.read_u8().await });
+    node.replace_roots(&roots(&[&a])).unwrap();
+    let cut = waits.await.unwrap().unwrap_err();
+    assert_eq!(cut.kind(), io::ErrorKind::PermissionDenied);
+    other.write_u8(7).await.unwrap();
+    assert_eq!(kept.read_u8().await.unwrap(), 7);
 }
 
 #[tokio::test]
@@ -294,6 +315,7 @@ async fn a_revoked_certificate_is_refused_as_soon_as_the_configuration_says_so()
                 peers: Vec::new(),
                 storage: Vec::new(),
                 revoked: revoked.into_iter().collect(),
+                roles: Default::default(),
             };
             (id, organization)
         };
@@ -312,6 +334,9 @@ async fn a_revoked_certificate_is_refused_as_soon_as_the_configuration_says_so()
             contracts: Default::default(),
             admin_policy: stela_protocol::policy::Policy::parse("'A.admin'").unwrap(),
             certificates: Vec::new(),
+            orderers_ever: 0,
+            custodians: Default::default(),
+            custodian_threshold: 0,
         }
     };
     let roots = |revoked| TlsRoots::new().add_config(&config(revoked)).unwrap();
@@ -503,4 +528,81 @@ fn names_are_checked_before_they_are_certified() {
     assert!(matches!(refused(&[]), AuthorityError::Names(0)));
     assert!(matches!(refused(&["a b"]), AuthorityError::Name(_)));
     assert!(matches!(refused(&["x"; 33]), AuthorityError::Names(33)));
+}
+
+#[tokio::test]
+async fn a_probe_says_which_side_refuses_and_why() {
+    let (a, b, twin) = (authority("A"), authority("B"), authority("A"));
+    let trusted = [&a, &b];
+    let with = |authority: &TlsAuthority, names: &[&str], validity: Validity| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let identity = authority.issue("node", &names, validity).unwrap();
+        TlsSettings::new(identity, &roots(&trusted)).unwrap()
+    };
+    let good = |authority: &TlsAuthority| with(authority, &["127.0.0.1"], VALIDITY);
+    let try_to = async |server: &TlsSettings, client: &TlsSettings, organization: &str| {
+        let incoming = listen(server).await;
+        let address = address(&incoming);
+        greet(incoming);
+        probe(client, &address, &Expected::of(&org(organization))).await
+    };
+
+    let shown = try_to(&good(&a), &good(&b), "A").await.unwrap();
+    assert_eq!(shown.organization, org("A"));
+    assert_eq!(shown.not_after_ms, VALIDITY.not_after_ms);
+
+    let node = async |server: &TlsSettings, organization: &str| match try_to(
+        server,
+        &good(&b),
+        organization,
+    )
+    .await
+    {
+        Err(ProbeError::Node(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    };
+    let expired = with(&a, &["127.0.0.1"], PAST);
+    assert_eq!(node(&expired, "A").await, Refusal::Expired);
+    assert_eq!(node(&good(&twin), "A").await, Refusal::UnknownAuthority);
+    let elsewhere = with(&a, &["node.example"], VALIDITY);
+    assert_eq!(node(&elsewhere, "A").await, Refusal::OtherHost);
+    assert_eq!(node(&good(&a), "B").await, Refusal::Unexpected);
+
+    let own = async |client: &TlsSettings| match try_to(&good(&a), client, "A").await {
+        Err(ProbeError::Own(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(own(&expired).await, Refusal::Expired);
+    assert_eq!(own(&good(&twin)).await, Refusal::UnknownAuthority);
+
+    let nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Address::new(&listener.local_addr().unwrap().to_string()).unwrap()
+    };
+    let refused = probe(&good(&b), &nobody, &Expected::of(&org("A"))).await;
+    assert!(
+        matches!(refused, Err(ProbeError::Unreachable(_))),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn an_own_certificate_is_judged_as_others_would() {
+    let (a, twin) = (authority("A"), authority("A"));
+    let now_ms = VALIDITY.not_before_ms + 1;
+    let judge = |authority: &TlsAuthority, validity: Validity, at_ms: u64| {
+        let names = ["127.0.0.1".to_owned()];
+        let identity = authority.issue("node", &names, validity).unwrap();
+        identity
+            .judge(&roots(&[&a]), at_ms)
+            .map(|shown| shown.not_after_ms)
+    };
+    assert_eq!(judge(&a, VALIDITY, now_ms), Ok(VALIDITY.not_after_ms));
+    let late = PAST.not_after_ms + 1000;
+    assert_eq!(judge(&a, PAST, late), Err(Refusal::Expired));
+    assert_eq!(judge(&a, PAST, 1), Err(Refusal::NotYetValid));
+    assert_eq!(
+        judge(&twin, VALIDITY, now_ms),
+        Err(Refusal::UnknownAuthority)
+    );
 }

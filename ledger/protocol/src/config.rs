@@ -8,7 +8,7 @@ use prost::Message;
 use crate::block::{Block, BlockError};
 use crate::ids::{BlockNumber, ChannelId, ContractName, Fingerprint, Hash32, IdError, OrgId};
 use crate::limits;
-use crate::policy::{Policy, PolicyError};
+use crate::policy::{self, Policy, PolicyError};
 use crate::{FORMAT_VERSION, pb};
 
 /// Why a configuration was refused.
@@ -57,6 +57,15 @@ pub struct Organization {
     pub storage: Vec<pb::StorageEndpoint>,
     /// Certificates that it has revoked.
     pub revoked: BTreeSet<Fingerprint>,
+    /// The roles that its certificates may have; any role if there is none.
+    pub roles: BTreeSet<String>,
+}
+
+impl Organization {
+    /// Whether a certificate of this organization may have a role.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles.is_empty() || self.roles.contains(role)
+    }
 }
 
 /// An orderer of the channel.
@@ -121,6 +130,12 @@ pub struct ChannelConfig {
     pub admin_policy: Policy,
     /// Certificates (DER) known without a registration.
     pub certificates: Vec<Bytes>,
+    /// The highest number that an orderer ever had. Numbers are never given again.
+    pub orderers_ever: u64,
+    /// The organizations that release keys together; none if keys are not released this way.
+    pub custodians: BTreeSet<OrgId>,
+    /// How many of them it takes.
+    pub custodian_threshold: usize,
 }
 
 impl ChannelConfig {
@@ -142,6 +157,8 @@ impl ChannelConfig {
         if config.version != FORMAT_VERSION {
             return Err(ConfigError::Version(config.version));
         }
+        bounded("bytes", config.encoded_len(), limits::CONFIG_BYTES_MAX)?;
+        let highest = config.orderers.iter().map(|orderer| orderer.id).max();
         let parsed = Self {
             channel: ChannelId::new(&config.channel)?,
             sequence: config.sequence,
@@ -152,8 +169,14 @@ impl ChannelConfig {
             orderer_quorum: config.orderer_quorum as usize,
             limits: channel_limits(config.limits)?,
             contracts: unique("contract", config.contracts, contract, |c| c.name.clone())?,
-            admin_policy: policy("the administrators", &config.admin_policy)?,
+            admin_policy: parse_policy("the administrators", &config.admin_policy)?,
             certificates: config.certificates,
+            orderers_ever: match config.orderers_ever {
+                0 => highest.unwrap_or(0),
+                ever => ever,
+            },
+            custodians: custodians(&config.custodians)?,
+            custodian_threshold: config.custodian_threshold as usize,
         };
         parsed.check()?;
         Ok(parsed)
@@ -170,35 +193,98 @@ impl ChannelConfig {
                 self.orderer_quorum
             ));
         }
-        if self.organizations.len() > limits::ORGANIZATIONS_MAX
-            || self.contracts.len() > limits::CONTRACTS_MAX
-        {
-            return unsound("too many organizations or contracts".to_owned());
-        }
+        let (organizations, contracts) = (self.organizations.len(), self.contracts.len());
+        bounded("organizations", organizations, limits::ORGANIZATIONS_MAX)?;
+        bounded("contracts", contracts, limits::CONTRACTS_MAX)?;
+        let certificates = self.certificates.len();
+        bounded(
+            "certificates",
+            certificates,
+            limits::CONFIG_CERTIFICATES_MAX,
+        )?;
+        self.check_orderers()?;
+        self.check_custodians()?;
+        self.check_policies()
+    }
+
+    fn check_orderers(&self) -> Result<(), ConfigError> {
         for orderer in self.orderers.values() {
-            if orderer.id == 0 || !self.organizations.contains_key(&orderer.organization) {
-                return unsound(format!(
-                    "orderer {} has no organization or id 0",
-                    orderer.id
-                ));
+            let id = orderer.id;
+            if id == 0 || !self.organizations.contains_key(&orderer.organization) {
+                return unsound(format!("orderer {id} has no organization or id 0"));
             }
-        }
-        let policies = self
-            .contracts
-            .values()
-            .map(|c| &c.policy)
-            .chain([&self.admin_policy]);
-        for principal in policies.flat_map(Policy::principals) {
-            if !self.organizations.contains_key(&principal.organization) {
-                return unsound(format!("a policy names {principal}, which is no member"));
+            if id > self.orderers_ever {
+                let ever = self.orderers_ever;
+                return unsound(format!("orderer {id} is above the highest number, {ever}"));
             }
         }
         Ok(())
+    }
+
+    fn check_custodians(&self) -> Result<(), ConfigError> {
+        let (n, threshold) = (self.custodians.len(), self.custodian_threshold);
+        if let Some(stranger) = self.custodians.iter().find(|id| !self.is_member(id)) {
+            return unsound(format!("custodian {stranger} is no member"));
+        }
+        let sound = match n {
+            0 => threshold == 0,
+            n => threshold > n / 2 && threshold <= n,
+        };
+        if !sound {
+            return unsound(format!("a threshold of {threshold} of {n} custodians"));
+        }
+        Ok(())
+    }
+
+    fn check_policies(&self) -> Result<(), ConfigError> {
+        let policies = self.contracts.values().map(|contract| &contract.policy);
+        for principal in policies
+            .chain([&self.admin_policy])
+            .flat_map(Policy::principals)
+        {
+            let Some(organization) = self.organizations.get(&principal.organization) else {
+                return unsound(format!("a policy names {principal}, which is no member"));
+            };
+            if principal.role != policy::MEMBER && !organization.has_role(&principal.role) {
+                return unsound(format!(
+                    "a policy names {principal}, but no certificate has this role"
+                ));
+            }
+        }
+        if !self
+            .organizations
+            .values()
+            .any(|o| o.has_role(policy::ADMIN))
+        {
+            return unsound("nobody could ever submit a change of it".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether an organization is a member.
+    pub fn is_member(&self, organization: &OrgId) -> bool {
+        self.organizations.contains_key(organization)
     }
 }
 
 fn unsound<T>(why: String) -> Result<T, ConfigError> {
     Err(ConfigError::Unsound(why))
+}
+
+fn bounded(what: &str, actual: usize, max: usize) -> Result<(), ConfigError> {
+    if actual > max {
+        return unsound(format!("{actual} {what}, at most {max} are allowed"));
+    }
+    Ok(())
+}
+
+/// A text that people are shown: an address, a name, a version.
+fn shown(what: &str, text: &str) -> Result<(), ConfigError> {
+    bounded(what, text.len(), limits::ADDRESS_BYTES_MAX)?;
+    if text.chars().any(char::is_control) {
+        return unsound(format!("{what} with control characters"));
+    }
+    Ok(())
 }
 
 fn unique<P, T, K: Ord>(
@@ -217,7 +303,7 @@ fn unique<P, T, K: Ord>(
     Ok(map)
 }
 
-fn policy(of: &str, text: &str) -> Result<Policy, ConfigError> {
+fn parse_policy(of: &str, text: &str) -> Result<Policy, ConfigError> {
     Policy::parse(text).map_err(|source| ConfigError::Policy {
         of: of.to_owned(),
         source,
@@ -226,6 +312,26 @@ fn policy(of: &str, text: &str) -> Result<Policy, ConfigError> {
 
 fn organization(organization: pb::Organization) -> Result<Organization, ConfigError> {
     let id = OrgId::new(&organization.id)?;
+    let tls_roots = organization.tls_root_certificates.len();
+    bounded("TLS roots", tls_roots, limits::TLS_ROOTS_MAX)?;
+    bounded(
+        "revoked certificates",
+        organization.revoked.len(),
+        limits::REVOKED_MAX,
+    )?;
+    bounded("peers", organization.peers.len(), limits::ENDPOINTS_MAX)?;
+    bounded(
+        "storage nodes",
+        organization.storage.len(),
+        limits::ENDPOINTS_MAX,
+    )?;
+    for peer in &organization.peers {
+        shown("a peer's name", &peer.name)?;
+        shown("a peer's address", &peer.address)?;
+    }
+    for storage in &organization.storage {
+        check_storage(storage)?;
+    }
     let certificates = organization.tls_root_certificates.iter();
     if certificates
         .chain([&organization.root_certificate])
@@ -240,6 +346,7 @@ fn organization(organization: pb::Organization) -> Result<Organization, ConfigEr
         .iter()
         .map(|f| Fingerprint::from_slice(f))
         .collect::<Result<_, _>>()?;
+    let roles = roles(&id, organization.roles)?;
     Ok(Organization {
         id,
         root_certificate: organization.root_certificate,
@@ -247,10 +354,44 @@ fn organization(organization: pb::Organization) -> Result<Organization, ConfigEr
         peers: organization.peers,
         storage: organization.storage,
         revoked,
+        roles,
     })
 }
 
+fn check_storage(node: &pb::StorageEndpoint) -> Result<(), ConfigError> {
+    bounded("addresses", node.addresses.len(), limits::ADDRESSES_MAX)?;
+    shown("a storage node's id", &node.peer_id)?;
+    shown("a storage node's address", &node.api)?;
+    node.addresses
+        .iter()
+        .try_for_each(|address| shown("a storage node's address", address))
+}
+
+fn roles(of: &OrgId, listed: Vec<String>) -> Result<BTreeSet<String>, ConfigError> {
+    bounded("roles", listed.len(), limits::ROLES_MAX)?;
+    let count = listed.len();
+    let roles: BTreeSet<String> = listed.into_iter().collect();
+    if roles.len() != count || !roles.iter().all(|role| policy::is_role(role)) {
+        return unsound(format!(
+            "the roles of {of} are not distinct words in lower case"
+        ));
+    }
+    Ok(roles)
+}
+
+fn custodians(listed: &[String]) -> Result<BTreeSet<OrgId>, ConfigError> {
+    let custodians: BTreeSet<OrgId> = listed
+        .iter()
+        .map(|id| OrgId::new(id))
+        .collect::<Result<_, _>>()?;
+    if custodians.len() != listed.len() {
+        return unsound("a custodian is listed twice".to_owned());
+    }
+    Ok(custodians)
+}
+
 fn orderer(orderer: pb::Orderer) -> Result<Orderer, ConfigError> {
+    shown("an orderer's address", &orderer.address)?;
     Ok(Orderer {
         id: orderer.id,
         organization: OrgId::new(&orderer.organization)?,
@@ -262,8 +403,9 @@ fn orderer(orderer: pb::Orderer) -> Result<Orderer, ConfigError> {
 
 fn contract(definition: pb::ContractDefinition) -> Result<Contract, ConfigError> {
     let name = ContractName::new(&definition.name)?;
+    shown("a contract's version", &definition.version)?;
     Ok(Contract {
-        policy: policy(name.as_str(), &definition.endorsement_policy)?,
+        policy: parse_policy(name.as_str(), &definition.endorsement_policy)?,
         package_hash: Hash32::from_slice(&definition.package_hash)?,
         version: definition.version,
         name,
@@ -417,5 +559,63 @@ mod tests {
         check(|c| c.contracts[0].package_hash = Bytes::new());
         check(|c| c.channel = "../x".to_owned());
         check(|c| c.version = 9);
+        check(|c| c.orderers_ever = 2);
+        check(|c| c.orderers[0].address = "a\x1b[2J".to_owned());
+        check(|c| c.contracts[0].version = "1".repeat(257));
+        check(|c| c.organizations[0].roles = vec!["Peer".to_owned()]);
+        check(|c| c.organizations[0].roles = vec!["peer".to_owned(); 2]);
+        check(|c| c.organizations[0].roles = vec!["admin".to_owned()]);
+        check(|c| c.organizations[0].peers = vec![Default::default(); 65]);
+        check(|c| c.organizations[0].storage = vec![Default::default(); 65]);
+        check(|c| c.organizations[0].revoked = vec![vec![1; 32].into(); 8193]);
+        check(|c| c.organizations[0].revoked = vec![Bytes::from_static(b"short")]);
+        check(|c| c.organizations[0].tls_root_certificates = vec![b"root".as_ref().into(); 9]);
+        check(|c| c.certificates = vec![vec![0; 1024].into(); 600]);
+        check(|c| c.certificates = vec![Bytes::new(); 1025]);
+        check(|c| c.custodians = vec!["A".to_owned(), "B".to_owned()]);
+        check(|c| c.custodian_threshold = 1);
+        let custodians = |c: &mut pb::ChannelConfig, names: [&str; 2], threshold| {
+            c.custodians = names.map(str::to_owned).to_vec();
+            c.custodian_threshold = threshold;
+        };
+        let mut config = sample();
+        for (names, threshold) in [
+            (["A", "B"], 1),
+            (["A", "B"], 3),
+            (["A", "Z"], 2),
+            (["A", "A"], 2),
+        ] {
+            custodians(&mut config, names, threshold);
+            assert!(
+                ChannelConfig::from_pb(config.clone()).is_err(),
+                "{names:?} {threshold}"
+            );
+        }
+        custodians(&mut config, ["A", "B"], 2);
+        assert!(ChannelConfig::from_pb(config).is_ok());
+    }
+
+    #[test]
+    fn a_policy_that_the_roles_make_impossible_is_refused() {
+        let with_roles = |roles: [&str; 2]| {
+            let mut config = sample();
+            for organization in &mut config.organizations {
+                organization.roles = roles.map(str::to_owned).to_vec();
+            }
+            ChannelConfig::from_pb(config)
+        };
+        let config = with_roles(["admin", "peer"]).unwrap();
+        let organization = config.organizations.values().next().unwrap();
+        assert!(organization.has_role("peer") && !organization.has_role("patient"));
+        assert!(with_roles(["admin", "orderer"]).is_err());
+        assert!(with_roles(["peer", "orderer"]).is_err());
+    }
+
+    #[test]
+    fn numbers_that_were_given_are_remembered() {
+        assert_eq!(ChannelConfig::from_pb(sample()).unwrap().orderers_ever, 3);
+        let mut config = sample();
+        config.orderers_ever = 9;
+        assert_eq!(ChannelConfig::from_pb(config).unwrap().orderers_ever, 9);
     }
 }

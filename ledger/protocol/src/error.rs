@@ -3,6 +3,7 @@
 use prost::Message;
 use tonic::{Code, Status};
 
+use crate::difference::ResultDifference;
 use crate::pb;
 
 /// What kind of thing went wrong; a stable word that programs may compare.
@@ -28,6 +29,8 @@ pub enum ErrorCode {
     UnknownContract,
     UnknownTransaction,
     NotInstalled,
+    /// A change of the configuration that would be invalid.
+    ConfigRefused,
     /// The contract refused the call.
     ContractRefused,
     /// The contract broke a limit or fell.
@@ -53,7 +56,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Malformed,
         Self::TooLarge,
         Self::Expired,
@@ -65,6 +68,7 @@ impl ErrorCode {
         Self::UnknownContract,
         Self::UnknownTransaction,
         Self::NotInstalled,
+        Self::ConfigRefused,
         Self::ContractRefused,
         Self::ContractFailed,
         Self::EndorsersUnavailable,
@@ -92,6 +96,7 @@ impl ErrorCode {
             Self::UnknownContract => "unknown_contract",
             Self::UnknownTransaction => "unknown_transaction",
             Self::NotInstalled => "not_installed",
+            Self::ConfigRefused => "config_refused",
             Self::ContractRefused => "contract_refused",
             Self::ContractFailed => "contract_failed",
             Self::EndorsersUnavailable => "endorsers_unavailable",
@@ -128,7 +133,9 @@ impl ErrorCode {
             Self::UnknownChannel | Self::UnknownContract | Self::UnknownTransaction => {
                 Code::NotFound
             }
-            Self::Expired | Self::NotInstalled | Self::ContractRefused => Code::FailedPrecondition,
+            Self::Expired | Self::NotInstalled | Self::ConfigRefused | Self::ContractRefused => {
+                Code::FailedPrecondition
+            }
             Self::EndorsementMismatch => Code::Aborted,
             Self::ContractFailed | Self::Overloaded => Code::ResourceExhausted,
             Self::OutOfRange => Code::OutOfRange,
@@ -152,6 +159,8 @@ pub struct RpcError {
     pub message: String,
     /// The node that said it, `Organization/name`; empty when it was found here.
     pub origin: String,
+    /// In what endorsers differ, for [`ErrorCode::EndorsementMismatch`].
+    pub differences: Box<[ResultDifference]>,
 }
 
 impl RpcError {
@@ -161,7 +170,15 @@ impl RpcError {
             code,
             message: message.into(),
             origin: String::new(),
+            differences: Box::default(),
         }
+    }
+
+    /// The same error with what endorsers differ in.
+    #[must_use]
+    pub fn with_differences(mut self, differences: Vec<ResultDifference>) -> Self {
+        self.differences = differences.into();
+        self
     }
 
     /// The same error, said by `origin` unless another node said it first.
@@ -186,6 +203,7 @@ impl From<RpcError> for Status {
             message: error.message.clone(),
             retryable: error.is_retryable(),
             origin: error.origin,
+            differences: error.differences.into_iter().map(Into::into).collect(),
         };
         Self::with_details(
             error.code.grpc(),
@@ -206,6 +224,7 @@ impl From<&Status> for RpcError {
                 code,
                 message: detail.message,
                 origin: detail.origin,
+                differences: ResultDifference::all(detail.differences).into(),
             };
         }
         let code = match status.code() {

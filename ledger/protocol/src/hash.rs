@@ -22,6 +22,8 @@ pub mod domain {
     pub const REQUEST: &[u8] = b"stela/v1/request\0";
     /// An administrator's signature of a request.
     pub const ADMIN: &[u8] = b"stela/v1/admin\0";
+    /// An administrator's signature of a change of the configuration.
+    pub const CONFIG: &[u8] = b"stela/v1/config\0";
     pub(super) const TRANSACTION_ID: &[u8] = b"stela/v1/transaction-id\0";
     pub(super) const HEADER_HASH: &[u8] = b"stela/v1/header-hash\0";
     pub(super) const PROPOSAL_HASH: &[u8] = b"stela/v1/proposal-hash\0";
@@ -30,6 +32,7 @@ pub mod domain {
     pub(super) const STATE: &[u8] = b"stela/v1/state\0";
     pub(super) const WRITES: &[u8] = b"stela/v1/writes\0";
     pub(super) const PACKAGE: &[u8] = b"stela/v1/package\0";
+    pub(super) const CONFIG_HASH: &[u8] = b"stela/v1/config-hash\0";
 }
 
 /// A hash being made in one domain.
@@ -103,6 +106,11 @@ pub fn side_commitment(salt: &[u8], payload: &[u8]) -> Hash32 {
 /// The hash of a contract package.
 pub fn package(bytes: &[u8]) -> Hash32 {
     Hasher::new(domain::PACKAGE).bytes(bytes).finish()
+}
+
+/// The hash of a configuration as it travelled; a change names the one that it is made for.
+pub fn config(bytes: &[u8]) -> Hash32 {
+    Hasher::new(domain::CONFIG_HASH).bytes(bytes).finish()
 }
 
 /// SHA-256 of a certificate's DER, without a domain: what other tools show as its fingerprint.
@@ -186,6 +194,10 @@ mod tests {
         assert_eq!(
             transaction_id(&Nonce([1; 24]), &Fingerprint([2; 32])).to_string(),
             "324cd3075be7e94b817ce0ace8e84c4ab9273cca3274441d1a640d0b6be7f5a0".to_owned(),
+        );
+        assert_eq!(
+            config(b"configuration").to_string(),
+            "ac390c7e7ea1790a60cc631db46894581dede5a3b58a600dfcd824c20083546b",
         );
     }
 }

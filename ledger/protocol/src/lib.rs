@@ -1,7 +1,7 @@
 //! What every Stela node must agree on, byte for byte.
 //!
 //! Wire formats ([`pb`], generated from `proto/stela/v1`), the parsed forms that cannot be invalid
-//! ([`transaction`], [`block`], [`config`]), hashing with domain separation ([`hash`]), RFC 6962
+//! ([`transaction`], [`block`], [`config`], [`config_update`]), hashing with domain separation ([`hash`]), RFC 6962
 //! Merkle trees ([`merkle`]), signature policies in Fabric's syntax ([`policy`]), composite keys
 //! ([`key`]), validation codes and limits.
 //!
@@ -10,6 +10,8 @@
 
 pub mod block;
 pub mod config;
+pub mod config_update;
+pub mod difference;
 pub mod error;
 pub mod hash;
 pub mod ids;

@@ -39,6 +39,8 @@ pub const WRITE_BYTES_MAX: usize = 512 << 10;
 pub const RANGES_MAX: usize = 1_000;
 /// Keys in all ranges of one transaction together, as they are read again when it is validated.
 pub const RANGE_RESULTS_MAX: usize = 20_000;
+/// Changes of a key in one answer.
+pub const KEY_HISTORY_MAX: usize = 1_000;
 /// Events of one transaction.
 pub const EVENTS_MAX: usize = 16;
 /// Bytes of an event's name.
@@ -55,6 +57,12 @@ pub const POLICY_BYTES_MAX: usize = 4096;
 pub const POLICY_DEPTH_MAX: usize = 8;
 /// Principals named by one policy.
 pub const POLICY_PRINCIPALS_MAX: usize = 128;
+/// Keys that an error names for each part in which results differ.
+pub const DIFFERENCE_KEYS_MAX: usize = 4;
+/// Bytes of all keys in one error: it travels in the head of an answer.
+pub const DIFFERENCE_BYTES_MAX: usize = 4 << 10;
+/// Endorsers of which an error says in what their results differ.
+pub const DIFFERENCE_NODES_MAX: usize = 8;
 /// Organizations of one channel.
 pub const ORGANIZATIONS_MAX: usize = 256;
 /// Orderers of one channel.
@@ -63,3 +71,25 @@ pub const ORDERERS_MAX: usize = 64;
 pub const CONTRACTS_MAX: usize = 256;
 /// The widest transaction window that a channel may set: one hour.
 pub const WINDOW_MS_MAX: u64 = 3_600_000;
+
+/// Bytes of an encoded configuration: one that is in force can always be changed, because a whole
+/// new one and the signatures that it needs fit an envelope.
+pub const CONFIG_BYTES_MAX: usize = 512 << 10;
+/// Administrators' signatures of one change of the configuration.
+pub const CONFIG_SIGNATURES_MAX: usize = POLICY_PRINCIPALS_MAX;
+/// Bytes of the words that say why a configuration is changed.
+pub const CONFIG_DESCRIPTION_BYTES_MAX: usize = 1024;
+/// Certificates that a configuration makes known.
+pub const CONFIG_CERTIFICATES_MAX: usize = 1024;
+/// Certificates that one organization has revoked.
+pub const REVOKED_MAX: usize = 8192;
+/// Roles that the certificates of one organization may have.
+pub const ROLES_MAX: usize = 32;
+/// TLS roots of one organization.
+pub const TLS_ROOTS_MAX: usize = 8;
+/// Peers of one organization, and storage nodes.
+pub const ENDPOINTS_MAX: usize = 64;
+/// Addresses of one storage node.
+pub const ADDRESSES_MAX: usize = 16;
+/// Bytes of an address, and of a node's name.
+pub const ADDRESS_BYTES_MAX: usize = 256;

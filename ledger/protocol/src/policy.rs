@@ -8,10 +8,20 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::ids::{IdError, OrgId};
-use crate::limits::{POLICY_BYTES_MAX, POLICY_DEPTH_MAX, POLICY_PRINCIPALS_MAX};
+use crate::limits::{NAME_BYTES_MAX, POLICY_BYTES_MAX, POLICY_DEPTH_MAX, POLICY_PRINCIPALS_MAX};
 
 /// The role that every role is.
 pub const MEMBER: &str = "member";
+/// The role that administrates nodes and submits changes of the configuration.
+pub const ADMIN: &str = "admin";
+
+/// Whether a word can be the role of a certificate: one that a policy can name, other than the one
+/// that stands for every role.
+pub fn is_role(role: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&role.len())
+        && role.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+        && role != MEMBER
+}
 
 /// Why a policy's text was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

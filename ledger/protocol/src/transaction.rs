@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use prost::Message;
 
+use crate::config_update::ConfigUpdate;
 use crate::ids::{
     ChannelId, ContractName, Fingerprint, Hash32, Height, IdError, Nonce, OrgId, TransactionId,
 };
@@ -42,6 +43,9 @@ pub enum TransactionError {
     /// The parts of the result contradict each other or the proposal.
     #[error("the result is not well formed: {0}")]
     Result(&'static str),
+    /// The parts of a change of the configuration contradict each other.
+    #[error("the change of the configuration is not well formed: {0}")]
+    Config(&'static str),
 }
 
 impl TransactionError {
@@ -56,18 +60,22 @@ impl TransactionError {
             }
             Self::Version(_) | Self::Id(_) => ValidationCode::BadCommonHeader,
             Self::Result(_) => ValidationCode::BadRwset,
+            Self::Config(_) => ValidationCode::InvalidConfigTransaction,
         }
     }
 }
 
-fn decode<M: Message + Default>(part: &'static str, bytes: Bytes) -> Result<M, TransactionError> {
+pub(crate) fn decode<M: Message + Default>(
+    part: &'static str,
+    bytes: Bytes,
+) -> Result<M, TransactionError> {
     M::decode(bytes).map_err(|why| TransactionError::Undecodable {
         part,
         why: why.to_string(),
     })
 }
 
-fn limit(
+pub(crate) fn limit(
     part: &'static str,
     limit: &'static str,
     actual: usize,
@@ -79,7 +87,7 @@ fn limit(
     Ok(())
 }
 
-fn version(version: u32) -> Result<(), TransactionError> {
+pub(crate) fn version(version: u32) -> Result<(), TransactionError> {
     if version != FORMAT_VERSION {
         return Err(TransactionError::Version(version));
     }
@@ -139,7 +147,12 @@ pub struct TransactionHeader {
 }
 
 impl TransactionHeader {
-    fn parse(channel: &str, nonce: &[u8], creator: &[u8], ms: u64) -> Result<Self, IdError> {
+    pub(crate) fn parse(
+        channel: &str,
+        nonce: &[u8],
+        creator: &[u8],
+        ms: u64,
+    ) -> Result<Self, IdError> {
         Ok(Self {
             channel: ChannelId::new(channel)?,
             nonce: Nonce::from_slice(nonce)?,
@@ -599,8 +612,9 @@ pub enum Body {
     Transaction(Box<Transaction>),
     /// A certificate.
     Registration(Registration),
-    /// A configuration; only block 0 may carry one today.
-    Config(Bytes),
+    /// A change of the configuration. The configuration in block 0 is not read this way: see
+    /// [`crate::config::from_genesis`].
+    Config(Box<ConfigUpdate>),
 }
 
 /// An envelope, parsed. No signature in it has been verified.
@@ -628,7 +642,9 @@ impl Envelope {
         let payload: pb::Payload = decode("payload", envelope.payload.clone())?;
         let body = match payload.body {
             None => return Err(TransactionError::Missing("body")),
-            Some(pb::payload::Body::Config(bytes)) => Body::Config(bytes),
+            Some(pb::payload::Body::Config(bytes)) => {
+                Body::Config(Box::new(ConfigUpdate::decode(bytes)?))
+            }
             Some(pb::payload::Body::Registration(bytes)) => {
                 Body::Registration(Registration::decode(bytes)?)
             }
@@ -642,12 +658,12 @@ impl Envelope {
         })
     }
 
-    /// The header, unless this is a configuration, which has none.
-    pub fn header(&self) -> Option<&TransactionHeader> {
+    /// Channel, nonce, creator and time.
+    pub fn header(&self) -> &TransactionHeader {
         match &self.body {
-            Body::Transaction(transaction) => Some(&transaction.proposal.header),
-            Body::Registration(registration) => Some(&registration.header),
-            Body::Config(_) => None,
+            Body::Transaction(transaction) => &transaction.proposal.header,
+            Body::Registration(registration) => &registration.header,
+            Body::Config(update) => &update.header,
         }
     }
 }
@@ -693,6 +709,11 @@ pub fn transaction_payload(
 /// The payload of an envelope that carries a registration; its creator signs it.
 pub fn registration_payload(registration: &Registration) -> Bytes {
     payload(pb::payload::Body::Registration(registration.encode()))
+}
+
+/// The payload of an envelope that carries a change of the configuration; its creator signs it.
+pub fn config_payload(update: &ConfigUpdate) -> Bytes {
+    payload(pb::payload::Body::Config(update.encode()))
 }
 
 fn payload(body: pb::payload::Body) -> Bytes {
@@ -825,7 +846,7 @@ mod tests {
             transaction.result.writes[0].value,
             Some(Bytes::from_static(b"{}"))
         );
-        assert_eq!(envelope.header().unwrap().id(), proposal().header.id());
+        assert_eq!(envelope.header().id(), proposal().header.id());
     }
 
     #[test]

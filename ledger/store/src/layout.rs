@@ -9,6 +9,7 @@
 //! | `meta` | `channel` | the channel's name |
 //! | `meta` | `head` | height u64, header hash 32, state hash 32, last config u64, time in ms u64 |
 //! | `meta` | `config` | the encoded `ChannelConfig` in force |
+//! | `meta` | `halt` | `1` outvoted or `2` damaged, height u64, the majority's state hash 32 or zeros, then the reason in UTF-8; absent while the channel is served |
 //! | `blocks` | number u64 | the encoded `Block` |
 //! | `codes` | number u64 | state hash after the block 32, then one validation code u8 per envelope |
 //! | `state` | namespace, `0`, key | height (block u64, transaction u32), then the value |
@@ -32,8 +33,8 @@ use stela_protocol::{
 use crate::error::StoreError;
 use crate::kv::Family;
 use crate::ledger::{
-    CertificateRecord, Head, HistoryEntry, MissingSide, PendingSide, SideRecord, SideState,
-    TransactionRecord, VersionedValue,
+    CertificateRecord, Halt, HaltCause, Head, HistoryEntry, MissingSide, PendingSide, SideRecord,
+    SideState, TransactionRecord, VersionedValue,
 };
 
 /// The version byte of every value.
@@ -77,6 +78,10 @@ pub const FAMILIES: &[Family] = &[
 pub(crate) const CHANNEL_KEY: &[u8] = b"channel";
 pub(crate) const HEAD_KEY: &[u8] = b"head";
 pub(crate) const CONFIG_KEY: &[u8] = b"config";
+pub(crate) const HALT_KEY: &[u8] = b"halt";
+
+/// Bytes of a height at the end of a key.
+pub(crate) const HEIGHT_BYTES: usize = 12;
 
 // ------------------------------------------------------------------------------------------ keys
 
@@ -170,6 +175,19 @@ pub(crate) fn encode_head(head: &Head) -> Bytes {
     out.put_slice(&head.state_hash.0);
     out.put_u64(head.last_config.0);
     out.put_u64(head.time_ms);
+    out.freeze()
+}
+
+pub(crate) fn encode_halt(halt: &Halt) -> Bytes {
+    let (cause, hash) = match halt.cause {
+        HaltCause::Outvoted { majority } => (1, majority),
+        HaltCause::Damaged => (2, Hash32::ZERO),
+    };
+    let mut out = value();
+    out.put_u8(cause);
+    out.put_u64(halt.height);
+    out.put_slice(&hash.0);
+    out.put_slice(halt.what.as_bytes());
     out.freeze()
 }
 
@@ -351,6 +369,24 @@ pub(crate) fn decode_head(bytes: Bytes) -> Result<Head, StoreError> {
     parts.end().map(|()| head)
 }
 
+pub(crate) fn decode_halt(bytes: Bytes) -> Result<Halt, StoreError> {
+    let mut parts = Parts::new("why the channel was halted", bytes)?;
+    let cause = parts.u8()?;
+    let height = parts.u64()?;
+    let majority = Hash32(parts.array()?);
+    let cause = match cause {
+        1 => HaltCause::Outvoted { majority },
+        2 => HaltCause::Damaged,
+        _ => return Err(parts.damaged()),
+    };
+    let what = std::str::from_utf8(&parts.rest).map_err(|_| parts.damaged())?;
+    Ok(Halt {
+        cause,
+        height,
+        what: what.to_owned(),
+    })
+}
+
 pub(crate) fn decode_codes(bytes: Bytes) -> Result<(Hash32, Vec<ValidationCode>), StoreError> {
     let mut parts = Parts::new("the verdicts on a block", bytes)?;
     let state_hash = Hash32(parts.array()?);
@@ -366,6 +402,32 @@ pub(crate) fn decode_state(bytes: Bytes) -> Result<VersionedValue, StoreError> {
         height,
         value: parts.rest,
     })
+}
+
+/// Takes a key of the family `history` apart: the namespace, the contract's key, and the height.
+pub(crate) fn decode_history_key(key: &Bytes) -> Result<(ContractName, Bytes, Height), StoreError> {
+    let damaged = || StoreError::corrupt("the key of a history entry");
+    let name = key.iter().position(|byte| *byte == 0).ok_or_else(damaged)?;
+    let namespace = namespace(&key[..name]).ok_or_else(damaged)?;
+    let mut parts = Parts {
+        what: "the key of a history entry",
+        rest: key.slice(name + 1..),
+    };
+    let of = parts.bytes16()?;
+    let height = parts.height()?;
+    parts.end().map(|()| (namespace, of, height))
+}
+
+/// Takes a key of the family `state` apart: the namespace and the contract's key.
+pub(crate) fn decode_state_key(key: &Bytes) -> Result<(ContractName, Bytes), StoreError> {
+    let damaged = || StoreError::corrupt("a key of the state");
+    let name = key.iter().position(|byte| *byte == 0).ok_or_else(damaged)?;
+    let namespace = namespace(&key[..name]).ok_or_else(damaged)?;
+    Ok((namespace, key.slice(name + 1..)))
+}
+
+fn namespace(bytes: &[u8]) -> Option<ContractName> {
+    ContractName::new(std::str::from_utf8(bytes).ok()?).ok()
 }
 
 /// `height` is the end of an entry's key, `bytes` its value.
@@ -528,6 +590,15 @@ mod tests {
         }
     }
 
+    fn halts() -> [Halt; 2] {
+        let majority = Hash32([0xcc; 32]);
+        [HaltCause::Outvoted { majority }, HaltCause::Damaged].map(|cause| Halt {
+            cause,
+            height: 9,
+            what: "why".to_owned(),
+        })
+    }
+
     fn transaction() -> TransactionRecord {
         TransactionRecord {
             height: HEIGHT,
@@ -567,6 +638,13 @@ mod tests {
                 "02".repeat(32)
             ),
         );
+        let zeros = "00".repeat(32);
+        for (halt, cause, hash) in [(0, "01", &c32), (1, "02", &zeros)] {
+            check(
+                encode_halt(&halts()[halt]),
+                &format!("01 {cause} 0000000000000009 {hash} 776879"),
+            );
+        }
         check(
             encode_codes(
                 &Hash32([0xcc; 32]),
@@ -608,6 +686,17 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded() {
         assert_eq!(decode_head(encode_head(&head())), Ok(head()));
+        for halt in halts() {
+            assert_eq!(decode_halt(encode_halt(&halt)), Ok(halt));
+        }
+        assert_eq!(
+            decode_history_key(&history_key(&name(), b"k\0", HEIGHT)),
+            Ok((name(), Bytes::from_static(b"k\0"), HEIGHT))
+        );
+        assert_eq!(
+            decode_state_key(&state_key(&name(), b"k\0")),
+            Ok((name(), Bytes::from_static(b"k\0")))
+        );
         assert_eq!(
             decode_transaction(encode_transaction(&transaction())),
             Ok(transaction())
@@ -657,6 +746,9 @@ mod tests {
             let bytes = Bytes::from(bytes);
             let _ = decode_head(bytes.clone());
             let _ = decode_codes(bytes.clone());
+            let _ = decode_halt(bytes.clone());
+            let _ = decode_history_key(&bytes);
+            let _ = decode_state_key(&bytes);
             let _ = decode_state(bytes.clone());
             let _ = decode_history(&bytes, bytes.clone());
             let _ = decode_transaction(bytes.clone());

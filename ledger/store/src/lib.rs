@@ -9,6 +9,7 @@
 //! This crate has no clock, no network and no async runtime. It validates no transaction: what it
 //! is told to commit, it commits whole or not at all.
 
+mod buffered;
 pub mod error;
 pub mod kv;
 pub mod layout;
@@ -19,12 +20,14 @@ mod rocks;
 #[cfg(test)]
 mod suite;
 
+pub use buffered::BufferedKv;
 pub use error::StoreError;
 pub use kv::{Direction, Durability, Family, Kv, KvRead, Scan, WriteBatch, scan};
 pub use ledger::{
-    BlockCommit, CertificateRecord, Committed, Head, HistoryEntry, LedgerRead, MissingSide,
-    PeerLedger, SidePromise, SideRecord, SideRecords, SideState, StateSnapshot, StateWrite,
-    StoredBlock, TransactionRecord, VersionedValue,
+    BlockCommit, CertificateRecord, Change, Changes, Committed, Difference, Found, Halt, HaltCause,
+    Head, HistoryEntry, LedgerRead, MissingSide, PeerLedger, SideCopy, SideFault, SideFinding,
+    SidePromise, SideRecord, SideRecords, SideState, StateEntries, StateEntry, StateSnapshot,
+    StateWrite, StoredBlock, TransactionRecord, VersionedValue, check_side, compare, copy_side,
 };
 pub use memory::MemoryKv;
 pub use rocks::{RocksKv, RocksSettings};

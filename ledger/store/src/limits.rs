@@ -4,6 +4,8 @@
 pub const RANGE_ENTRIES_MAX: usize = 10_000;
 /// Entries that a scan reads at a time.
 pub const SCAN_PAGE_ENTRIES: usize = 512;
+/// Entries of two stores that are read at a time while they are compared; each may be large.
+pub const COMPARE_PAGE_ENTRIES: usize = 64;
 /// Keys that one call of `multi_get` may ask for.
 pub const MULTI_GET_KEYS_MAX: usize = 100_000;
 /// Side items that wait for their transaction, on one channel.
@@ -16,6 +18,10 @@ pub const SIDE_PENDING_PER_CREATOR_MAX: usize = 10_000;
 pub const SIDE_PENDING_PER_CREATOR_BYTES_MAX: usize = 128 << 20;
 /// Side items with one commitment that are read at a time; each may be large.
 pub const SIDE_PAGE_ENTRIES: usize = 4;
+/// Bytes of the reason that is kept when a channel is halted.
+pub const HALT_REASON_BYTES_MAX: usize = 1_000;
+/// Bytes of keys and values that are copied in one batch into a ledger that is rebuilt.
+pub const COPY_BATCH_BYTES: usize = 4 << 20;
 /// Pending side items that are removed in one batch.
 pub const SIDE_PURGE_BATCH: usize = 1_000;
 /// Bytes of the cache of decompressed blocks, shared by all databases of a process.

@@ -72,6 +72,11 @@ impl MemoryKv {
         Self::with(families)
     }
 
+    /// What a crash at this moment would leave, as a snapshot.
+    pub fn durable(&self) -> Arc<dyn KvRead> {
+        Arc::new(self.state.read().durable.clone())
+    }
+
     /// While `failing`, every write is refused as a broken disk would refuse it, and changes
     /// nothing.
     pub fn set_failing(&self, failing: bool) {
@@ -272,6 +277,9 @@ mod tests {
         };
         assert_eq!(keys(&kv), ["1", "2", "3", "4"]);
         assert_eq!(keys(&kv.crash()), ["1", "2"]);
+        let durable = kv.durable();
+        assert!(durable.get(suite::A, b"2").unwrap().is_some());
+        assert_eq!(durable.get(suite::A, b"3"), Ok(None));
         assert_eq!(keys(&kv.crash_keeping(1)), ["1", "2", "3"]);
         assert_eq!(keys(&kv.crash_keeping(9)), ["1", "2", "3", "4"]);
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::consortium::{
     CHANNEL, Consortium, DAY_MS, Organization, WINDOW_MS, encoded, registration, sign, transaction,
+    update,
 };
 use crate::layout::{CERTIFICATES, FAMILIES, encode_certificate};
 use stela_identity::{Credentials, Validity};
@@ -28,7 +29,8 @@ impl World {
         let channel = Arc::new(Channel::from_genesis(encoded(&genesis)).unwrap());
         let kv = Arc::new(MemoryKv::new(FAMILIES));
         channel.create(kv.as_ref()).unwrap();
-        let admission = Admission::new(channel, Blocks::new(kv.clone()));
+        let (_, in_force) = watch::channel(Arc::new(InForce::only(channel)));
+        let admission = Admission::new(in_force, Blocks::new(kv.clone()));
         Self {
             consortium,
             kv,
@@ -161,18 +163,48 @@ fn what_is_not_for_this_channel_is_refused() {
 }
 
 #[test]
-fn configurations_are_refused() {
+fn a_change_of_the_configuration_is_checked_however_it_comes() {
+    let world = World::new(|config, _| {
+        config.limits.as_mut().unwrap().envelope_bytes_max = 1 << 10;
+    });
+    let organization = &world.consortium.organizations[0];
+    let [admin, other] = ["admin", "practitioner"].map(|role| organization.member(role, role));
+    let current = world.admission.channel();
+    let change = |by: &Credentials, quorum| {
+        let config = pb::ChannelConfig {
+            orderer_quorum: quorum,
+            ..world.consortium.config()
+        };
+        update(current.configuration(), config, by, NOW)
+    };
+    // It may be larger than the channel's envelopes.
+    let good = change(&admin, 1);
+    assert!(good.len() > 1 << 10);
+    let admitted = world.admission.admit(good.clone(), NOW).unwrap();
+    assert!(admitted.alone);
+    assert_eq!(
+        world.admission.admit_forwarded(good, NOW).unwrap(),
+        admitted
+    );
+    for bad in [change(&other, 1), change(&admin, 2)] {
+        assert_eq!(world.refused(bad.clone()), ErrorCode::ConfigRefused);
+        assert!(world.admission.admit_forwarded(bad, NOW).is_err());
+    }
+}
+
+#[test]
+fn a_whole_configuration_is_no_change_of_one() {
     let world = world();
     let body = pb::payload::Body::Config(world.consortium.config().encode_to_vec().into());
     let payload: Bytes = pb::Payload { body: Some(body) }.encode_to_vec().into();
     assert_eq!(
         world.refused(sign(payload.clone(), &world.known)),
-        ErrorCode::Forbidden
+        ErrorCode::Malformed
     );
     let forwarded = world
         .admission
         .admit_forwarded(sign(payload, &world.known), NOW);
-    assert!(matches!(forwarded, Err(AdmissionError::Config(_))));
+    assert!(matches!(forwarded, Err(AdmissionError::Malformed(_))));
 }
 
 #[test]

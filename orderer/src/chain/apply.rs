@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType};
-use stela_protocol::block::{Block, BlockError};
+use stela_identity::Configuration;
+use stela_protocol::block::Block;
 use stela_protocol::pb::payload::Body;
 use stela_protocol::{Fingerprint, Message, Nonce, TransactionId, hash, pb};
 
+use super::config::Next;
 use super::{Chain, ChainFault};
-use crate::layout::{
-    APPLIED, Applied, BLOCKS, BlockPlace, CERTIFICATES, META, encode_certificate, key,
-};
+use crate::layout::{BLOCKS, BlockPlace, CERTIFICATES, encode_certificate, key};
 
 impl Chain {
     pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<(), ChainFault> {
@@ -19,12 +19,8 @@ impl Chain {
         for entry in entries {
             self.apply_entry(entry)?;
         }
-        let applied = Applied {
-            index,
-            number: self.head.number,
-            hash: self.head_hash,
-        };
-        self.batch.put(META, APPLIED, applied.encode());
+        self.applied = index;
+        self.stage_applied();
         self.advance_deliverable()
     }
 
@@ -35,15 +31,27 @@ impl Chain {
             self.may_cut_in_term = term;
             return Ok(());
         }
-        let block = self.parse(&entry);
+        let decoded = self.decode(&entry);
         self.parsed = self.parsed.split_off(&(index + 1));
         while self
             .in_flight
             .pop_front_if(|block| block.index <= index)
             .is_some()
         {}
-        match block {
-            Ok(block) => self.commit_block(index, block),
+        let next = match decoded {
+            Ok((block, change)) if self.recognise(index, &block, change)? => {
+                return self.change_voters(change);
+            }
+            Ok((block, change)) => self.judge(block, change),
+            Err(error) => Err(error),
+        };
+        match next {
+            Ok(Next { block, new, change }) => {
+                let number = block.header.number;
+                self.commit_block(index, block, new)?;
+                self.change_voters(change)?;
+                self.sign_committed(number)
+            }
             Err(error) => {
                 // Every orderer finds the same entry and skips it alike. Whatever it carried that
                 // waits here returns to the queue.
@@ -55,23 +63,13 @@ impl Chain {
         }
     }
 
-    /// The block in an entry, if it is the next one. It may have been parsed when it was proposed
-    /// or signed: index and term name one entry only.
-    pub(super) fn parse(&self, entry: &Entry) -> Result<Block, BlockError> {
-        if entry.entry_type != EntryType::EntryNormal {
-            return Err(BlockError::Undecodable(
-                "a change of raft's members".to_owned(),
-            ));
-        }
-        let block = match self.parsed.get(&entry.index) {
-            Some((term, block)) if *term == entry.term => block.clone(),
-            _ => Block::decode(entry.data.clone())?,
-        };
-        block.check_follows(&self.head, &self.head_hash)?;
-        Ok(block)
-    }
-
-    fn commit_block(&mut self, index: u64, block: Block) -> Result<(), ChainFault> {
+    /// Takes a committed block; `index` 0: it is not in the log.
+    pub(super) fn commit_block(
+        &mut self,
+        index: u64,
+        block: Block,
+        new: Option<Configuration>,
+    ) -> Result<(), ChainFault> {
         let (number, hash) = (block.header.number, block.hash);
         self.batch
             .put(BLOCKS, key(number.0), BlockPlace { index, hash }.encode());
@@ -85,7 +83,7 @@ impl Chain {
         );
         self.head = block.header;
         self.head_hash = hash;
-        self.sign_committed(number)
+        new.map_or(Ok(()), |new| self.put_in_force(new, number))
     }
 
     fn commit_envelope(&mut self, block: &Block, envelope: &Bytes) -> Result<(), ChainFault> {
@@ -132,7 +130,13 @@ impl Summary {
                     certificate: Some((hash::fingerprint(&der), der)),
                 })
             }
-            Body::Config(_) => None,
+            Body::Config(bytes) => {
+                let update = pb::ConfigUpdate::decode(bytes).ok()?;
+                Some(Self {
+                    id: transaction_id(&update.nonce, &update.creator)?,
+                    certificate: None,
+                })
+            }
         }
     }
 }

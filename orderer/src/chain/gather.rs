@@ -5,6 +5,8 @@
 //! other one with its number ever will be. Its signature goes to all other orderers. Whoever misses
 //! signatures of a committed block asks one orderer after the other.
 
+use std::collections::BTreeSet;
+
 use raft::eraftpb::Entry;
 use stela_protocol::pb::consensus_message::Body;
 use stela_protocol::{BlockNumber, Hash32, hash, pb};
@@ -18,7 +20,7 @@ use crate::signatures::Signatures;
 impl Chain {
     /// Signs what was just made durable, if it is of the current term and the next block. What is
     /// not is signed when it is committed.
-    pub(super) fn sign_durable(&mut self, entries: &[Entry]) {
+    pub(super) fn sign_durable(&mut self, entries: &[Entry]) -> Result<(), ChainFault> {
         let term = self.raft.raft.term;
         for entry in entries
             .iter()
@@ -27,11 +29,15 @@ impl Chain {
             let Ok(block) = self.parse(entry) else {
                 continue;
             };
+            if !self.may_sign(block.header.number)? {
+                continue;
+            }
             let signature = self.sign(block.header.number, &block.hash);
             self.signatures
                 .add_early(block.header.number, block.hash, signature);
             self.parsed.insert(entry.index, (term, block));
         }
+        Ok(())
     }
 
     /// Signs the newest committed block, unless it was signed when it became durable.
@@ -42,6 +48,7 @@ impl Chain {
             .of(number)?
             .iter()
             .all(|(orderer, _)| *orderer != own)
+            && self.may_sign(number)?
             && let Some(hash) = self.committed_hash(number)?
         {
             let signature = self.sign(number, &hash);
@@ -58,17 +65,23 @@ impl Chain {
         signature
     }
 
-    /// Sends new signatures of this orderer to all others.
-    pub(super) fn announce_signatures(&mut self) {
+    /// Sends new signatures of this orderer to all others, also to one that they remove.
+    pub(super) fn announce_signatures(&mut self) -> Result<(), ChainFault> {
         if self.announce.is_empty() {
-            return;
+            return Ok(());
         }
         let signatures = std::mem::take(&mut self.announce);
-        for to in self.channel.others(self.orderer) {
+        let mut others: BTreeSet<u64> = self.others().into_iter().collect();
+        for signature in &signatures {
+            let channel = self.channel_before(BlockNumber(signature.number))?;
+            others.extend(channel.others(self.orderer));
+        }
+        for to in others {
             let signatures = signatures.clone();
             let body = Body::Signatures(pb::HeaderSignatures { signatures });
             self.outbox.push(Outgoing { to, body });
         }
+        Ok(())
     }
 
     pub(super) fn on_signatures(
@@ -101,34 +114,43 @@ impl Chain {
                     .of(number)?
                     .iter()
                     .all(|(known, _)| *known != orderer);
-            if wanted && self.is_genuine(&hash, &signature) {
+            if wanted && self.is_genuine(number, &hash, &signature)? {
                 self.signatures.add(number, signature)?;
             }
         } else if Signatures::has_room(self.head.number, number)
             && !self.signatures.has_early(number, &hash, orderer)
-            && self.is_genuine(&hash, &signature)
+            && self.is_genuine(number, &hash, &signature)?
         {
             self.signatures.add_early(number, hash, signature);
         }
         Ok(())
     }
 
-    fn is_genuine(&self, hash: &Hash32, (orderer, signature): &Signature) -> bool {
-        let genuine = self.channel.verify(*orderer, hash, signature).is_ok();
+    fn is_genuine(
+        &self,
+        number: BlockNumber,
+        hash: &Hash32,
+        (orderer, signature): &Signature,
+    ) -> Result<bool, ChainFault> {
+        let channel = self.channel_before(number)?;
+        let genuine = channel.verify(*orderer, hash, signature).is_ok();
         if !genuine {
-            tracing::warn!(channel = %self.channel.id(), orderer, "a header's signature is forged");
+            let (channel, number) = (self.channel.id(), number.0);
+            tracing::warn!(%channel, orderer, number, "a header's signature does not count");
         }
-        genuine
+        Ok(genuine)
     }
 
     /// Block 0 needs no signatures: whoever joins got its hash from the consortium.
     pub(super) fn advance_deliverable(&mut self) -> Result<(), ChainFault> {
         let before = self.deliverable;
-        while self.deliverable < self.head.number
-            && self.signatures.of(self.deliverable.next())?.len()
-                >= self.channel.config.orderer_quorum
-        {
-            self.deliverable = self.deliverable.next();
+        while self.deliverable < self.head.number {
+            let next = self.deliverable.next();
+            let quorum = self.channel_before(next)?.config().orderer_quorum;
+            if self.signatures.of(next)?.len() < quorum {
+                break;
+            }
+            self.deliverable = next;
         }
         if self.deliverable != before {
             self.batch
@@ -143,7 +165,11 @@ impl Chain {
         if self.deliverable == self.head.number || self.deliverable != before {
             return Ok(());
         }
-        let others: Vec<u64> = self.channel.others(self.orderer).collect();
+        let mut others: BTreeSet<u64> = self.others().into_iter().collect();
+        // Who was removed may be the one whose signature is missing.
+        let judge = self.channel_before(self.deliverable.next())?;
+        others.extend(judge.others(self.orderer));
+        let others: Vec<u64> = others.into_iter().collect();
         match others.get(self.tick as usize % others.len().max(1)) {
             Some(other) => self.ask(*other),
             None => self.sign_missing().map(drop),
@@ -194,7 +220,7 @@ impl Chain {
         Ok(())
     }
 
-    fn committed_hash(&self, number: BlockNumber) -> Result<Option<Hash32>, ChainFault> {
+    pub(super) fn committed_hash(&self, number: BlockNumber) -> Result<Option<Hash32>, ChainFault> {
         if number == self.head.number {
             return Ok(Some(self.head_hash));
         }

@@ -12,12 +12,18 @@ use crate::log::Log;
 /// Terms and indexes beyond this are no honest orderer's: they would run over.
 const NUMBER_MAX: u64 = u64::MAX / 4;
 
-pub(super) fn check(raft: &Raft<Log>, from: u64, message: &Message) -> Result<(), &'static str> {
+/// `known`: whether the sender takes part.
+pub(super) fn check(
+    raft: &Raft<Log>,
+    known: bool,
+    from: u64,
+    message: &Message,
+) -> Result<(), &'static str> {
     if message.from != from || message.to != raft.id {
         return Err("it names another sender or receiver than its connection");
     }
-    if raft.prs().get(from).is_none() || from == raft.id {
-        return Err("its sender is not another voter");
+    if !known || from == raft.id {
+        return Err("its sender is not another orderer");
     }
     let numbers = [
         message.term,
@@ -30,6 +36,9 @@ pub(super) fn check(raft: &Raft<Log>, from: u64, message: &Message) -> Result<()
     }
     if !message.context.is_empty() || message.request_snapshot != 0 {
         return Err("it asks for what orderers do not do");
+    }
+    if message.msg_type == MessageType::MsgSnapshot {
+        check_snapshot(raft.id, message)?;
     }
     if message.term < raft.term {
         return Ok(());
@@ -44,6 +53,18 @@ pub(super) fn check(raft: &Raft<Log>, from: u64, message: &Message) -> Result<()
         }
         _ => Ok(()),
     }
+}
+
+fn check_snapshot(own: u64, message: &Message) -> Result<(), &'static str> {
+    let metadata = message.get_snapshot().get_metadata();
+    let voters = &metadata.get_conf_state().voters;
+    if metadata.index > NUMBER_MAX || metadata.term == 0 || metadata.term > message.term {
+        return Err("a number in its snapshot is beyond reason");
+    }
+    if !voters.contains(&own) || voters.contains(&0) || !voters.is_sorted_by(|a, b| a < b) {
+        return Err("its snapshot names other voters than there can be");
+    }
+    Ok(())
 }
 
 fn check_response(message: &Message, last: u64) -> Result<(), &'static str> {

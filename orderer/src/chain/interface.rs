@@ -1,15 +1,17 @@
 //! What goes into a chain and what comes out of it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use raft::eraftpb::Message;
+use stela_identity::Configuration;
 use stela_protocol::pb::consensus_message::Body;
 use stela_protocol::{BlockNumber, ErrorCode, Hash32, RpcError, pb};
 use stela_store::{Durability, StoreError, WriteBatch};
 
 #[cfg(doc)]
 use super::Chain;
-use crate::limits::ELECTION_TICKS;
+use crate::limits::{ELECTION_TICKS, ENTRIES_KEPT};
 use crate::pending::Admitted;
 
 /// Why a chain cannot go on. The process has to end: nothing that was not written is acknowledged.
@@ -29,6 +31,9 @@ pub enum SubmitError {
     /// There is no leader now.
     #[error("the orderers are electing a leader; try again in a moment")]
     NoLeader,
+    /// This orderer takes part no longer.
+    #[error("this orderer was removed from the channel; ask another one")]
+    Removed,
     /// Too many envelopes wait.
     #[error("too many envelopes wait to be ordered; try again later")]
     Full,
@@ -40,7 +45,7 @@ pub enum SubmitError {
 impl SubmitError {
     fn code(self) -> ErrorCode {
         match self {
-            Self::NoLeader => ErrorCode::Unavailable,
+            Self::NoLeader | Self::Removed => ErrorCode::Unavailable,
             Self::Full => ErrorCode::Overloaded,
             Self::Conflict => ErrorCode::Replayed,
         }
@@ -85,6 +90,20 @@ pub enum Input {
         from: u64,
         /// Of these blocks.
         numbers: Vec<u64>,
+    },
+    /// Another orderer has fallen behind the log's start and asks for blocks.
+    BlockRequest {
+        /// Who.
+        from: u64,
+        /// From this number on.
+        start: u64,
+    },
+    /// Blocks that were asked for. Everything about them is verified.
+    Blocks {
+        /// Who sent them.
+        from: u64,
+        /// The blocks, in order.
+        blocks: Vec<pb::Block>,
     },
     /// Messages to this orderer were lost.
     Unreachable(u64),
@@ -132,6 +151,11 @@ pub struct ChainSettings {
     pub orderer: u64,
     /// Ticks without a leader's word before an election: drawn anew each time.
     pub election_ticks: Range<usize>,
+    /// Entries that are kept in Raft's log behind the newest deliverable block.
+    pub entries_kept: u64,
+    /// The configuration that names this orderer, if block 0 does not. It is believed only in who
+    /// the others are and where, until the blocks say so themselves.
+    pub joined: Option<Arc<Configuration>>,
 }
 
 impl ChainSettings {
@@ -140,6 +164,8 @@ impl ChainSettings {
         Self {
             orderer,
             election_ticks: ELECTION_TICKS..2 * ELECTION_TICKS,
+            entries_kept: ENTRIES_KEPT,
+            joined: None,
         }
     }
 }

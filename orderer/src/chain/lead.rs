@@ -1,10 +1,13 @@
 //! What a leader does: it cuts blocks and proposes them.
 
 use raft::StateRole;
-use stela_protocol::Message;
+use stela_identity::config_update;
 use stela_protocol::block::Block;
+use stela_protocol::{BlockNumber, Message};
 
 use super::{Chain, ChainFault, InFlight};
+use crate::channel::Change;
+use crate::codec;
 use crate::limits::BLOCKS_IN_FLIGHT_MAX;
 
 impl Chain {
@@ -12,11 +15,14 @@ impl Chain {
     /// system; while something is, only what fills a block.
     pub(super) fn cut(&mut self, now_ms: u64) -> Result<(), ChainFault> {
         while self.may_cut() {
-            let cut = self.cutter.cut(self.pending.sizes());
-            if cut.count == 0 || (!self.in_flight.is_empty() && !cut.full) {
-                return Ok(());
-            }
-            if !self.propose(cut.count, now_ms)? {
+            let proposed = if self.pending.next_stands_alone() {
+                self.in_flight.is_empty() && self.propose_change(now_ms)?
+            } else {
+                let cut = self.cutter.cut(self.pending.sizes());
+                let due = self.in_flight.is_empty() || cut.full;
+                cut.count > 0 && due && self.propose_next(cut.count, now_ms)?
+            };
+            if !proposed {
                 return Ok(());
             }
         }
@@ -27,12 +33,13 @@ impl Chain {
     fn may_cut(&self) -> bool {
         let raft = &self.raft.raft;
         raft.state == StateRole::Leader
+            && raft.prs().get(self.orderer).is_some()
             && self.may_cut_in_term == raft.term
             && self.in_flight.len() < BLOCKS_IN_FLIGHT_MAX
             && self.pending.waiting() > 0
     }
 
-    fn propose(&mut self, count: usize, now_ms: u64) -> Result<bool, ChainFault> {
+    fn propose_next(&mut self, count: usize, now_ms: u64) -> Result<bool, ChainFault> {
         let newest = self.in_flight.back();
         let (tip, tip_hash) = newest.map_or((&self.head, self.head_hash), |block| {
             (&block.header, block.hash)
@@ -42,7 +49,44 @@ impl Chain {
         let envelopes = self.pending.propose(count);
         let id = self.channel.id().clone();
         let block = Block::new(id, number, tip_hash, last_config, time_ms, envelopes);
-        match self.raft.propose(Vec::new(), block.to_pb().encode_to_vec()) {
+        self.propose(block, None)
+    }
+
+    /// A change of the configuration has a block of its own, and nothing is in flight when it is
+    /// cut: so it is known here whether it will be valid. One that will not be is ordered like any
+    /// other envelope and does not count, so that whoever submitted it hears of it.
+    fn propose_change(&mut self, now_ms: u64) -> Result<bool, ChainFault> {
+        if self.raft.raft.has_pending_conf() {
+            return Ok(false);
+        }
+        let number = self.head.number.next();
+        let time_ms = now_ms.max(self.head.time_ms);
+        let envelopes = self.pending.propose(1);
+        let cut = |last_config: BlockNumber| {
+            let (id, envelopes) = (self.channel.id().clone(), envelopes.clone());
+            Block::new(id, number, self.head_hash, last_config, time_ms, envelopes)
+        };
+        let (current, last) = (self.channel.configuration(), self.head.last_config);
+        let block = cut(number);
+        match config_update::follow(current, last, &block) {
+            Ok(new) => {
+                let change = new.as_ref().and_then(|new| self.channel.change_to(new));
+                self.propose(block, change)
+            }
+            Err(_) => self.propose(cut(last), None),
+        }
+    }
+
+    fn propose(&mut self, block: Block, change: Option<Change>) -> Result<bool, ChainFault> {
+        let bytes = block.to_pb().encode_to_vec();
+        let proposed = match change {
+            None => self.raft.propose(Vec::new(), bytes),
+            Some(change) => {
+                let change = codec::conf_change(change, bytes);
+                self.raft.propose_conf_change(Vec::new(), change)
+            }
+        };
+        match proposed {
             Ok(()) => {
                 let index = self.raft.raft.raft_log.last_index();
                 let (header, hash) = (block.header.clone(), block.hash);

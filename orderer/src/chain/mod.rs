@@ -16,38 +16,47 @@
 //! everybody else's answers leave in the step after the write that they acknowledge. What is
 //! committed is applied after that write too: number and previous hash are checked, and the block
 //! is indexed.
+//!
+//! An orderer that has fallen behind the start of the leader's log asks the others for blocks. That
+//! is a message like any other ([`Body::BlockRequest`], answered by [`Body::Blocks`]): a driver
+//! carries it, may lose it, and hands the answer in.
 
 mod apply;
+mod catchup;
+mod compact;
+mod config;
 mod gather;
 mod guard;
 mod interface;
 mod lead;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raft::eraftpb::Message;
+use raft::eraftpb::{Message, MessageType};
 use raft::{Config, RawNode, Ready, StateRole};
-use stela_identity::Credentials;
+use stela_identity::{Configuration, Credentials};
 use stela_protocol::block::{Block, BlockHeader};
 use stela_protocol::pb::consensus_message::Body;
 use stela_protocol::{BlockNumber, Hash32, pb};
 use stela_store::{Durability, Kv, WriteBatch};
 
+use self::catchup::CatchUp;
 pub use self::interface::{
     ChainFault, ChainSettings, ChainView, Input, Outgoing, Step, SubmitError,
 };
 use crate::blocks::Blocks;
 use crate::channel::Channel;
 use crate::codec;
+use crate::configurations::Configurations;
 use crate::cutter::Cutter;
-use crate::layout::{APPLIED, Applied, DELIVERABLE, META, corrupt, decode_numbers};
+use crate::layout::{APPLIED, Applied, DELIVERABLE, META, Start, corrupt, decode_numbers};
 use crate::limits::{
     APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, APPLY_BYTES_MAX, EXPIRE_EVERY_TICKS, HEARTBEAT_TICKS,
     UNCOMMITTED_BYTES_MAX,
 };
-use crate::log::Log;
+use crate::log::{Log, start_in};
 use crate::pending::{Admitted, Pending, Taken};
 use crate::signatures::Signatures;
 
@@ -55,6 +64,8 @@ use crate::signatures::Signatures;
 pub struct Chain {
     orderer: u64,
     channel: Arc<Channel>,
+    configurations: Configurations,
+    joined: Option<Arc<Configuration>>,
     credentials: Arc<Credentials>,
     blocks: Blocks,
     raft: RawNode<Log>,
@@ -62,9 +73,16 @@ pub struct Chain {
     tick: u64,
     leader: Leader,
 
+    applied: u64,
     head: BlockHeader,
     head_hash: Hash32,
     deliverable: BlockNumber,
+    entries_kept: u64,
+    next_start: Option<Start>,
+    snapshots_sent: BTreeMap<u64, u64>,
+    catch_up: Option<CatchUp>,
+    leaderless_ticks: u64,
+    removed_ticks: u64,
     parsed: BTreeMap<u64, (u64, Block)>,
 
     pending: Pending,
@@ -97,7 +115,8 @@ struct InFlight {
 }
 
 impl Chain {
-    /// Opens a channel that [`Channel::create`] made.
+    /// Opens a channel that [`Channel::create`] made, under whatever configuration its newest block
+    /// left in force.
     ///
     /// # Errors
     /// [`ChainFault`] when the database is damaged.
@@ -120,11 +139,15 @@ impl Chain {
         let place = blocks
             .place(applied.number)?
             .filter(|place| place.hash == applied.hash);
-        let head = blocks.parsed(place.ok_or_else(|| corrupt("the newest block is missing"))?)?;
+        let place = place.ok_or_else(|| corrupt("the newest block is missing"))?;
+        let head = blocks.parsed(applied.number, place)?;
+        let configurations = Configurations::new(channel, blocks.clone());
+        let channel = configurations.of(head.header.last_config)?;
         let log = Log::open(kv)?;
         if applied.index > log.hard_state().commit {
             return Err(corrupt("more is applied than was committed").into());
         }
+        log.check_unapplied(applied.index)?;
         let mut chain = Self {
             orderer: settings.orderer,
             raft: RawNode::new(&raft_config(settings, applied.index), log, logger)?,
@@ -135,12 +158,19 @@ impl Chain {
                 term: 0,
                 own: false,
             },
+            applied: applied.index,
             head: head.header,
             head_hash: head.hash,
             deliverable: BlockNumber(deliverable),
+            entries_kept: settings.entries_kept,
+            next_start: None,
+            snapshots_sent: BTreeMap::new(),
+            catch_up: None,
+            leaderless_ticks: 0,
+            removed_ticks: 0,
             parsed: BTreeMap::new(),
             pending: Pending::default(),
-            cutter: Cutter::new(&channel.config.limits, channel.config.orderers.len()),
+            cutter: Cutter::new(&channel.config().limits, channel.config().orderers.len()),
             may_cut_in_term: 0,
             in_flight: VecDeque::new(),
             signatures: Signatures::new(blocks.clone()),
@@ -151,9 +181,11 @@ impl Chain {
             batch: WriteBatch::new(),
             blocks,
             channel,
+            configurations,
+            joined: settings.joined.clone(),
             credentials,
         };
-        if chain.channel.config.orderers.len() == 1 {
+        if chain.channel.orderers() == BTreeSet::from([chain.orderer]) {
             // Nobody else could lead: do not wait for the election's patience to end.
             chain.raft.campaign()?;
         }
@@ -163,6 +195,11 @@ impl Chain {
     /// This orderer's number.
     pub fn orderer(&self) -> u64 {
         self.orderer
+    }
+
+    /// The channel under the configuration in force.
+    pub fn channel(&self) -> &Arc<Channel> {
+        &self.channel
     }
 
     /// What others may see, after all steps were carried out.
@@ -183,6 +220,9 @@ impl Chain {
     /// [`SubmitError`] when it was not taken.
     pub fn submit(&mut self, envelope: Admitted) -> Result<(), SubmitError> {
         self.observe_leader();
+        if self.has_gone() {
+            return Err(SubmitError::Removed);
+        }
         if self.leader.id == 0 {
             return Err(SubmitError::NoLeader);
         }
@@ -218,6 +258,8 @@ impl Chain {
             }
             Input::Signatures { from, signatures } => self.on_signatures(from, &signatures)?,
             Input::SignatureRequest { from, numbers } => self.on_request(from, &numbers)?,
+            Input::BlockRequest { from, start } => self.on_block_request(from, start)?,
+            Input::Blocks { from, blocks } => self.on_blocks(from, blocks)?,
             Input::Unreachable(orderer) => self.raft.report_unreachable(orderer),
         }
         Ok(())
@@ -230,12 +272,15 @@ impl Chain {
     pub fn poll(&mut self, now_ms: u64) -> Result<Option<Step>, ChainFault> {
         self.observe_leader();
         self.cut(now_ms)?;
-        self.announce_signatures();
+        self.announce_signatures()?;
         self.signatures.stage(&mut self.batch);
         let mut durability = Durability::Buffered;
         if self.raft.has_ready() {
             let mut ready = self.raft.ready();
             self.send_raft(ready.take_messages());
+            if let Some(start) = start_in(ready.snapshot()) {
+                self.stage_snapshot(start);
+            }
             self.raft.store().stage(ready.entries(), &mut self.batch)?;
             if let Some(state) = ready.hs() {
                 self.raft
@@ -279,29 +324,66 @@ impl Chain {
             log.stage_hard_state(state, &mut self.batch);
         }
         self.apply(committed)?;
-        self.sign_durable(&entries);
+        self.sign_durable(&entries)?;
         self.apply(light.take_committed_entries())?;
         self.raft.advance_apply();
         Ok(())
     }
 
+    /// Raft has taken a snapshot, all of whose blocks are here or in this step's batch.
+    fn stage_snapshot(&mut self, start: Start) {
+        let index = start.index;
+        self.raft
+            .mut_store()
+            .stage_snapshot(start, self.applied, &mut self.batch);
+        self.applied = index;
+        self.stage_applied();
+        self.next_start = None;
+        tracing::info!(channel = %self.channel.id(), index, "caught up with the leader's log");
+    }
+
+    fn stage_applied(&mut self) {
+        let applied = Applied {
+            index: self.applied,
+            number: self.head.number,
+            hash: self.head_hash,
+        };
+        self.batch.put(META, APPLIED, applied.encode());
+    }
+
     fn on_tick(&mut self, now_ms: u64) -> Result<(), ChainFault> {
         self.tick += 1;
-        self.raft.tick();
+        self.count_removed_ticks();
+        if !self.has_gone() {
+            self.raft.tick();
+        }
         self.observe_leader();
         if self.tick.is_multiple_of(EXPIRE_EVERY_TICKS) {
             self.pending
-                .expire(now_ms, self.channel.config.limits.window_ms);
+                .expire(now_ms, self.channel.config().limits.window_ms);
         }
         self.forward_due();
+        self.move_start()?;
+        self.repeat_snapshots();
+        self.fetch();
+        self.fetch_leaderless();
         self.ask_for_signatures()
     }
 
     fn on_message(&mut self, from: u64, message: Message) -> Result<(), ChainFault> {
-        if let Err(why) = guard::check(&self.raft.raft, from, &message) {
-            tracing::warn!(channel = %self.channel.id(), from, why, "refused a raft message");
+        let known = self.is_known(from);
+        if let Err(why) = guard::check(&self.raft.raft, known, from, &message) {
+            tracing::debug!(channel = %self.channel.id(), from, why, "refused a raft message");
             return Ok(());
         }
+        match message.msg_type {
+            MessageType::MsgSnapshot => self.on_snapshot(message),
+            _ => self.step(message),
+        }
+    }
+
+    fn step(&mut self, message: Message) -> Result<(), ChainFault> {
+        let from = message.from;
         match self.raft.step(message) {
             Ok(()) => Ok(()),
             Err(error @ raft::Error::Store(_)) => Err(error.into()),

@@ -1,3 +1,6 @@
+mod catchup;
+mod config;
+
 use super::*;
 use crate::consortium::{CHANNEL, Consortium, encoded, registration};
 use crate::layout::FAMILIES;
@@ -9,6 +12,7 @@ use stela_store::MemoryKv;
 
 const NOW: u64 = 1_800_000_000_000;
 const OWN: u64 = 2;
+const KEPT: u64 = 4;
 
 /// A chain with its disk, and everything that it sent.
 struct Bench {
@@ -16,6 +20,7 @@ struct Bench {
     kv: Arc<MemoryKv>,
     others: BTreeMap<u64, Arc<Credentials>>,
     client: Credentials,
+    consortium: Consortium,
     sent: Vec<Outgoing>,
 }
 
@@ -23,21 +28,20 @@ impl Bench {
     /// Orderer 2 of three, or the only one.
     fn new(orderers: u64) -> Self {
         let addresses = vec!["localhost:1".to_owned(); orderers as usize];
-        let mut consortium = Consortium::new(NOW, &addresses);
+        let consortium = Consortium::new(NOW, &addresses);
         let channel = Channel::from_genesis(encoded(&consortium.genesis())).unwrap();
         let kv = Arc::new(MemoryKv::new(FAMILIES));
         channel.create(kv.as_ref()).unwrap();
         let client = consortium.organizations[0].member("client", "practitioner");
-        let mut others: BTreeMap<_, _> = consortium
-            .orderers
-            .drain(..)
-            .map(|o| (o.id, Arc::new(o.credentials)))
-            .collect();
+        let numbered = consortium.orderers.iter();
+        let mut others: BTreeMap<_, _> = numbered.map(|o| (o.id, o.credentials.clone())).collect();
         let own = OWN.min(orderers);
         let credentials = others.remove(&own).unwrap();
         let settings = ChainSettings {
             orderer: own,
             election_ticks: 10..11,
+            entries_kept: KEPT,
+            joined: None,
         };
         let logger = crate::raft_logger();
         let store = kv.clone();
@@ -47,10 +51,36 @@ impl Bench {
             kv,
             others,
             client,
+            consortium,
             sent: Vec::new(),
         };
         bench.carry_out();
         bench
+    }
+
+    /// What a new start finds in `kv`.
+    fn reopen(&mut self, kv: MemoryKv) {
+        let settings = ChainSettings {
+            orderer: self.chain.orderer(),
+            election_ticks: 10..11,
+            entries_kept: KEPT,
+            joined: None,
+        };
+        let genesis = encoded(&self.chain.channel.genesis);
+        let channel = Arc::new(Channel::from_genesis(genesis).unwrap());
+        let credentials = self.chain.credentials.clone();
+        self.kv = Arc::new(kv);
+        let store = self.kv.clone();
+        let chain = Chain::open(
+            &settings,
+            channel,
+            credentials,
+            store,
+            &crate::raft_logger(),
+        );
+        self.chain = chain.unwrap();
+        self.sent.clear();
+        self.carry_out();
     }
 
     fn carry_out(&mut self) {
@@ -87,12 +117,7 @@ impl Bench {
             bytes,
             signature: [0; 64],
         });
-        let header = Envelope::decode(bytes.clone())
-            .unwrap()
-            .header()
-            .unwrap()
-            .clone();
-        Admitted::new(header.id(), header.timestamp_ms, bytes)
+        Admitted::parsed(&Envelope::decode(bytes.clone()).unwrap(), bytes)
     }
 
     fn block_after(&self, previous: Hash32, number: u64) -> Block {
@@ -478,22 +503,8 @@ fn a_restart_finds_everything() {
     }
     let before = bench.chain.view();
     // What was only buffered is lost: it is found again in the log.
-    let kv = Arc::new(bench.kv.crash());
-    let settings = ChainSettings {
-        orderer: 1,
-        election_ticks: 10..11,
-    };
-    let (channel, credentials) = (bench.chain.channel.clone(), bench.chain.credentials.clone());
-    let chain = Chain::open(
-        &settings,
-        channel,
-        credentials,
-        kv.clone(),
-        &crate::raft_logger(),
-    );
-    bench.chain = chain.unwrap();
-    bench.kv = kv;
-    bench.carry_out();
+    let kv = bench.kv.crash();
+    bench.reopen(kv);
     let after = bench.chain.view();
     assert_eq!(
         (after.head, after.head_hash),

@@ -9,6 +9,7 @@ use stela_store::StoreError;
 
 use crate::chain::ChainFault;
 use crate::channel::ChannelError;
+use crate::driver::StartError;
 use crate::limits::CHANNELS_MAX;
 
 /// Why a node did not start.
@@ -79,7 +80,10 @@ pub enum JoinError {
     #[error("channel {0} was joined before with another genesis block")]
     OtherGenesis(ChannelId),
     /// The configuration does not name this node.
-    #[error("the configuration of channel {channel} has no orderer with certificate {certificate}")]
+    #[error(
+        "the configuration of channel {channel} has no orderer with certificate {certificate}; an \
+         orderer that was added later joins with the configuration in force"
+    )]
     NotAnOrderer {
         /// The channel.
         channel: ChannelId,
@@ -113,9 +117,9 @@ pub enum JoinError {
     /// The database could not be written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The system refused a thread.
-    #[error("no thread for the channel: {0}")]
-    Thread(#[from] std::io::Error),
+    /// The system refused a thread, or the chain could not be read.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The node is stopping.
     #[error("this orderer is stopping")]
     Stopping,
@@ -132,7 +136,7 @@ impl From<JoinError> for RpcError {
             | JoinError::OtherTls { .. } => ErrorCode::Forbidden,
             JoinError::TooMany => ErrorCode::TooLarge,
             JoinError::Chain(_) | JoinError::Store(_) => ErrorCode::Damaged,
-            JoinError::Thread(_) => ErrorCode::Internal,
+            JoinError::Start(_) => ErrorCode::Internal,
             JoinError::Stopping => ErrorCode::Unavailable,
         };
         Self::new(code, error.to_string())

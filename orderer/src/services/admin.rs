@@ -111,7 +111,7 @@ impl AdminService {
         let payload: pb::JoinRequest = decode(request)?;
         let header = self.authorize(request, payload.header.as_ref(), "Join")?;
         let node = self.node.clone();
-        let join = move || node.join(&header.header.channel, payload.genesis);
+        let join = move || node.join(&header.header.channel, payload.genesis, payload.config);
         tokio::task::spawn_blocking(join)
             .await
             .map_err(|_| stopping())??;
@@ -151,7 +151,7 @@ impl AdminService {
         let identity = self.node.own_msp().validate(&certificate, now_ms)?;
         let fingerprint = identity.fingerprint;
         for ordered in self.node.channels() {
-            if ordered.channel.msp.is_revoked(&fingerprint) {
+            if ordered.in_force().channel.msp().is_revoked(&fingerprint) {
                 let organization = identity.organization;
                 return Err(IdentityError::Revoked {
                     fingerprint,
@@ -190,13 +190,14 @@ fn decode<M: Message + Default>(request: &pb::AdminRequest) -> Result<M, AdminEr
 fn channel_status(ordered: &Ordered) -> pb::ChannelStatus {
     let view = *ordered.handle.view().borrow();
     pb::ChannelStatus {
-        channel: ordered.channel.id().to_string(),
+        channel: ordered.id.to_string(),
         height: view.head.next().0,
         header_hash: view.head_hash.to_bytes(),
         state_hash: Default::default(),
         leader: view.leader,
         term: view.term,
         orderer: ordered.orderer,
+        halted: String::new(),
     }
 }
 

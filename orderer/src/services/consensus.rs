@@ -11,8 +11,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{peer, status};
 use crate::chain::Input;
 use crate::codec;
+use crate::configurations::Standing;
 use crate::driver::{now_ms, stopping};
-use crate::limits::{SIGNATURE_REQUEST_BLOCKS_MAX, SIGNATURES_PER_MESSAGE_MAX};
+use crate::limits::{FETCH_BLOCKS_MAX, SIGNATURE_REQUEST_BLOCKS_MAX, SIGNATURES_PER_MESSAGE_MAX};
 use crate::node::{Node, Ordered};
 
 pub(super) struct ConsensusService(pub(super) Arc<Node>);
@@ -24,11 +25,17 @@ impl Consensus for ConsensusService {
         request: Request<Streaming<pb::ConsensusMessage>>,
     ) -> Result<Response<pb::StepResponse>, Status> {
         let peer = peer(&request).map_err(status(&self.0))?;
+        let mut configured = self.0.configured();
         let mut messages = request.into_inner();
         loop {
             let message = tokio::select! {
                 biased;
                 () = self.0.stop().cancelled() => return Err(status(&self.0)(stopping())),
+                // An orderer that is none any more has nothing to say, and need not be waited for.
+                _ = configured.changed() => {
+                    self.check_caller(&peer).map_err(status(&self.0))?;
+                    continue;
+                }
                 message = messages.message() => message?,
             };
             let Some(message) = message else {
@@ -40,19 +47,39 @@ impl Consensus for ConsensusService {
 }
 
 impl ConsensusService {
+    /// The stream is shared by all channels: it may stay while its caller is an orderer of one.
+    fn check_caller(&self, peer: &PeerTls) -> Result<(), RpcError> {
+        let channels = self.0.channels();
+        let known = channels.iter().any(|ordered| {
+            let contacts = ordered.in_force();
+            let contacts = contacts.contacts(ordered.orderer);
+            contacts
+                .keys()
+                .any(|id| ordered.caller(*id, peer).is_some())
+        });
+        if known {
+            return Ok(());
+        }
+        let message = "this connection is not that of an orderer any more";
+        Err(RpcError::new(ErrorCode::Forbidden, message))
+    }
+
     async fn take(&self, peer: &PeerTls, message: pb::ConsensusMessage) -> Result<(), RpcError> {
         // The stream is shared by all channels, and others may have joined one earlier than this
         // node has: what is not known yet is lost and comes again.
         let Ok(ordered) = self.0.channel(&message.channel) else {
             return Ok(());
         };
-        check_sender(&ordered, peer, message.from)?;
+        let standing = check_sender(&ordered, peer, message.from)?;
         let Some(body) = message.body else {
             return Err(RpcError::new(
                 ErrorCode::Malformed,
                 "the message has no body",
             ));
         };
+        if standing == Standing::Former && !may_still_say(&body) {
+            return Ok(());
+        }
         let Some(input) = parse(&ordered, message.from, body)? else {
             return Ok(());
         };
@@ -63,21 +90,23 @@ impl ConsensusService {
     }
 }
 
+/// What an orderer that takes part no longer may still say: questions whose answers tell it so, and
+/// its signatures of blocks that were judged when it did.
+fn may_still_say(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::BlockRequest(_) | Body::SignatureRequest(_) | Body::Signatures(_)
+    )
+}
+
 /// A message counts only when it comes over the connection of the orderer that it names.
-fn check_sender(ordered: &Ordered, peer: &PeerTls, from: u64) -> Result<(), RpcError> {
-    let config = &ordered.channel.config;
-    let genuine = from != ordered.orderer
-        && config.orderers.get(&from).is_some_and(|orderer| {
-            orderer.tls_fingerprint == peer.fingerprint && orderer.organization == peer.organization
-        });
-    if genuine {
-        return Ok(());
+fn check_sender(ordered: &Ordered, peer: &PeerTls, from: u64) -> Result<Standing, RpcError> {
+    if let Some(standing) = ordered.caller(from, peer) {
+        return Ok(standing);
     }
-    let message = format!(
-        "this connection is not that of orderer {from} of {}",
-        config.channel
-    );
-    tracing::warn!(channel = %config.channel, from, address = %peer.address, "not that orderer");
+    let channel = &ordered.id;
+    let message = format!("this connection is not that of orderer {from} of {channel}");
+    tracing::warn!(%channel, from, address = %peer.address, "not that orderer");
     Err(RpcError::new(ErrorCode::Forbidden, message))
 }
 
@@ -98,7 +127,7 @@ fn parse(ordered: &Ordered, from: u64, body: Body) -> Result<Option<Input>, RpcE
             {
                 Ok(envelope) => Input::Forward(envelope),
                 Err(error) => {
-                    let channel = ordered.channel.id();
+                    let channel = &ordered.id;
                     tracing::debug!(%channel, from, %error, "refused a forwarded envelope");
                     return Ok(None);
                 }
@@ -120,6 +149,19 @@ fn parse(ordered: &Ordered, from: u64, body: Body) -> Result<Option<Input>, RpcE
             Input::SignatureRequest {
                 from,
                 numbers: request.numbers,
+            }
+        }
+        Body::BlockRequest(request) => Input::BlockRequest {
+            from,
+            start: request.start,
+        },
+        Body::Blocks(message) => {
+            if message.blocks.len() > FETCH_BLOCKS_MAX {
+                return Err(malformed("too many blocks in one message".to_owned()));
+            }
+            Input::Blocks {
+                from,
+                blocks: message.blocks,
             }
         }
     }))

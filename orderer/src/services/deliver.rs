@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use stela_identity::tls::PeerTls;
 use stela_protocol::pb::deliver_server::Deliver;
 use stela_protocol::{BlockNumber, ErrorCode, RpcError, pb};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{member_channel, peer, status};
+use super::{excluded, member_channel, peer, status};
 use crate::driver::stopping;
 use crate::limits::DELIVER_AHEAD_MAX;
 use crate::node::{Node, Ordered};
@@ -27,11 +28,16 @@ impl Deliver for DeliverService {
         request: Request<pb::DeliverRequest>,
     ) -> Result<Response<Self::DeliverStream>, Status> {
         let start = BlockNumber(request.get_ref().start);
-        let (ordered, open) = self.open(&request).map_err(status(&self.0))?;
+        let (ordered, caller, open) = self.open(&request).map_err(status(&self.0))?;
         let (blocks, stream) = mpsc::channel(DELIVER_AHEAD_MAX);
         let node = self.0.clone();
         tokio::spawn(async move {
-            if let Err(error) = deliver(&node, &ordered, start, &blocks).await {
+            let ended = tokio::select! {
+                biased;
+                error = excluded(&ordered, &caller) => Err(error),
+                ended = deliver(&node, &ordered, start, &blocks) => ended,
+            };
+            if let Err(error) = ended {
                 // Whoever has gone away does not mind.
                 let _ = blocks.send(Err(status(&node)(error))).await;
             }
@@ -45,7 +51,7 @@ impl DeliverService {
     fn open(
         &self,
         request: &Request<pb::DeliverRequest>,
-    ) -> Result<(Arc<Ordered>, Stream), RpcError> {
+    ) -> Result<(Arc<Ordered>, PeerTls, Stream), RpcError> {
         let caller = peer(request)?;
         let ordered = member_channel(&self.0, &caller, &request.get_ref().channel)?;
         let open = ordered
@@ -55,7 +61,7 @@ impl DeliverService {
             let message = "too many streams of this channel are open; close some or try later";
             RpcError::new(ErrorCode::Overloaded, message)
         })?;
-        Ok((ordered, open))
+        Ok((ordered, caller, open))
     }
 }
 

@@ -5,6 +5,7 @@ mod admin;
 mod broadcast;
 mod consensus;
 mod deliver;
+mod health;
 
 use std::sync::Arc;
 
@@ -54,6 +55,7 @@ pub async fn serve(node: Arc<Node>, listener: TcpListener) -> Result<(), ServeEr
         .add_service(deliver)
         .add_service(consensus)
         .add_service(admin)
+        .add_service(stela_health::service(node.clone()))
         .serve_with_incoming_shutdown(incoming, node.stop().cancelled())
         .await?;
     Ok(())
@@ -76,13 +78,32 @@ fn peer<T>(request: &Request<T>) -> Result<PeerTls, RpcError> {
 /// The channel, if the caller's organization is a member of it.
 fn member_channel(node: &Node, peer: &PeerTls, name: &str) -> Result<Arc<Ordered>, RpcError> {
     let ordered = node.channel(name)?;
-    let config = &ordered.channel.config;
-    let member = config.organizations.get(&peer.organization);
-    if member.is_none_or(|member| member.revoked.contains(&peer.fingerprint)) {
-        let message = format!("{} is not a member of channel {name}", peer.organization);
-        return Err(RpcError::new(ErrorCode::Forbidden, message));
+    if !ordered.admits(peer) {
+        return Err(not_a_member(peer, &ordered));
     }
     Ok(ordered)
+}
+
+fn not_a_member(peer: &PeerTls, ordered: &Ordered) -> RpcError {
+    let message = format!(
+        "{} is not a member of channel {}, or has revoked this certificate",
+        peer.organization, ordered.id
+    );
+    RpcError::new(ErrorCode::Forbidden, message)
+}
+
+/// Returns when a configuration is in force that does not admit the caller.
+async fn excluded(ordered: &Ordered, peer: &PeerTls) -> RpcError {
+    let mut in_force = ordered.handle.in_force();
+    loop {
+        if !ordered.admits(peer) {
+            return not_a_member(peer, ordered);
+        }
+        if in_force.changed().await.is_err() {
+            // The chain has ended, and nothing changes any more.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// An error as this node says it.

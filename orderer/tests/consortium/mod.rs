@@ -2,19 +2,26 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use stela_identity::config_update;
 use stela_identity::tls::TlsIdentity;
-use stela_identity::{CertificateAuthority, Credentials, Subject, TlsAuthority, Validity};
+use stela_identity::{
+    CertificateAuthority, Configuration, Credentials, Subject, TlsAuthority, Validity,
+};
 use stela_protocol::block::Block;
 use stela_protocol::config;
+use stela_protocol::config_update::{ConfigSignature, ConfigUpdate};
 use stela_protocol::transaction::{
-    Proposal, Registration, Signed, TransactionHeader, envelope, registration_payload,
-    transaction_payload,
+    Proposal, Registration, Signed, TransactionHeader, config_payload, envelope,
+    registration_payload, transaction_payload,
 };
-use stela_protocol::{ChannelId, ContractName, FORMAT_VERSION, Message, Nonce, OrgId, hash, pb};
+use stela_protocol::{
+    ChannelId, ContractName, FORMAT_VERSION, Fingerprint, Message, Nonce, OrgId, hash, pb,
+};
 
 pub const CHANNEL: &str = "care";
 pub const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -67,7 +74,7 @@ impl Organization {
 pub struct Orderer {
     pub id: u64,
     pub organization: usize,
-    pub credentials: Credentials,
+    pub credentials: Arc<Credentials>,
     pub tls: TlsIdentity,
     pub address: String,
 }
@@ -76,6 +83,10 @@ pub struct Consortium {
     pub now_ms: u64,
     pub organizations: Vec<Organization>,
     pub orderers: Vec<Orderer>,
+    /// Orderers that the configuration names no longer.
+    pub removed: BTreeSet<u64>,
+    /// Certificates that are revoked, by the organization's place.
+    pub revoked: Vec<(usize, Fingerprint)>,
 }
 
 impl Consortium {
@@ -87,7 +98,7 @@ impl Consortium {
         let orderers = addresses.iter().enumerate().map(|(n, address)| Orderer {
             id: n as u64 + 1,
             organization: n,
-            credentials: organizations[n].member("orderer0", "orderer"),
+            credentials: Arc::new(organizations[n].member("orderer0", "orderer")),
             tls: organizations[n].tls("orderer0"),
             address: address.clone(),
         });
@@ -95,14 +106,37 @@ impl Consortium {
             now_ms,
             orderers: orderers.collect(),
             organizations,
+            removed: BTreeSet::new(),
+            revoked: Vec::new(),
         }
     }
 
+    /// One more organization with one more orderer, for the next configuration.
+    pub fn add_orderer(&mut self, address: &str) {
+        let n = self.organizations.len();
+        let name = format!("Hospital{}", (b'A' + n as u8) as char);
+        let organization = Organization::new(&name, self.now_ms);
+        self.orderers.push(Orderer {
+            id: self.orderers.len() as u64 + 1,
+            organization: n,
+            credentials: Arc::new(organization.member("orderer0", "orderer")),
+            tls: organization.tls("orderer0"),
+            address: address.to_owned(),
+        });
+        self.organizations.push(organization);
+    }
+
     pub fn config(&self) -> pb::ChannelConfig {
+        let revoked = |n: usize| {
+            let of_it = self.revoked.iter().filter(move |(at, _)| *at == n);
+            of_it.map(|(_, fingerprint)| fingerprint.to_bytes())
+        };
         let organizations = self
             .organizations
             .iter()
-            .map(|organization| pb::Organization {
+            .enumerate()
+            .map(|(n, organization)| pb::Organization {
+                revoked: revoked(n).collect(),
                 id: organization.id.to_string(),
                 root_certificate: Bytes::copy_from_slice(organization.authority.root_der()),
                 tls_root_certificates: vec![Bytes::copy_from_slice(
@@ -110,7 +144,9 @@ impl Consortium {
                 )],
                 ..Default::default()
             });
-        let orderers = self.orderers.iter().map(|orderer| pb::Orderer {
+        let orderers = self.orderers.iter();
+        let orderers = orderers.filter(|orderer| !self.removed.contains(&orderer.id));
+        let orderers = orderers.map(|orderer| pb::Orderer {
             id: orderer.id,
             organization: self.organizations[orderer.organization].id.to_string(),
             address: orderer.address.clone(),
@@ -122,7 +158,7 @@ impl Consortium {
             channel: CHANNEL.to_owned(),
             organizations: organizations.collect(),
             orderers: orderers.collect(),
-            orderer_quorum: self.orderers.len() as u32 / 2 + 1,
+            orderer_quorum: (self.orderers.len() - self.removed.len()) as u32 / 2 + 1,
             limits: Some(pb::ChannelLimits {
                 window_ms: WINDOW_MS,
                 block_transactions_max: 10,
@@ -177,6 +213,30 @@ pub fn registration(channel: &str, creator: &Credentials, timestamp_ms: u64) -> 
         header: header(channel, creator, timestamp_ms),
         certificate: creator.certificate.der().clone(),
     })
+}
+
+/// A change of `current` to `config`, signed and submitted by one administrator.
+pub fn update(
+    current: &Configuration,
+    config: pb::ChannelConfig,
+    admin: &Credentials,
+    timestamp_ms: u64,
+) -> Bytes {
+    let channel = config.channel.clone();
+    let change = config_update::change(current, config, "as agreed");
+    let change_bytes = change.encode();
+    let signature = ConfigSignature {
+        certificate: admin.certificate.der().clone(),
+        signature: admin.sign(hash::domain::CONFIG, &change_bytes),
+    };
+    let update = ConfigUpdate {
+        header: header(&channel, admin, timestamp_ms),
+        certificate: admin.certificate.der().clone(),
+        change_bytes,
+        change,
+        signatures: vec![signature],
+    };
+    sign(config_payload(&update), admin)
 }
 
 /// The payload of a transaction with `argument_bytes` bytes of arguments.

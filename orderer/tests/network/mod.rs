@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
-use stela_identity::Credentials;
 use stela_identity::tls::{Expected, TlsIdentity, TlsRoots, TlsSettings, connect};
+use stela_identity::{Configuration, Credentials, config_update};
 use stela_orderer::driver::now_ms;
 use stela_protocol::block::Block;
 use stela_protocol::config::ChannelConfig;
@@ -25,10 +25,12 @@ use tempfile::TempDir;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use crate::consortium::{CHANNEL, Consortium, encoded, header};
+use crate::consortium::{CHANNEL, Consortium, encoded, header, update};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const CANNOT_LISTEN: i32 = 6;
+/// So few that an orderer that was away for a moment has to fetch blocks.
+pub const ENTRIES_KEPT: u64 = 8;
 const ATTEMPTS: usize = 10;
 
 /// Polls until `attempt` gives something.
@@ -50,12 +52,31 @@ pub struct Process {
 
 impl Process {
     fn start(folder: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stela-orderer"));
+        Self::spawn(folder, &mut command)
+    }
+
+    /// A process that can write no file larger than this, as if its disk were full: the shell sets
+    /// the limit and lets the write fail instead of ending the process.
+    fn start_limited(folder: &Path, file_bytes_max: u64) -> Self {
+        let script = format!(
+            "trap '' XFSZ && ulimit -f {} && exec \"$0\" \"$@\"",
+            file_bytes_max / 512
+        );
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script])
+            .arg(env!("CARGO_BIN_EXE_stela-orderer"));
+        Self::spawn(folder, &mut command)
+    }
+
+    fn spawn(folder: &Path, command: &mut Command) -> Self {
         let log = File::options()
             .create(true)
             .append(true)
             .open(folder.join("log"))
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_stela-orderer"))
+        let child = command
             .arg("--config")
             .arg(folder.join("orderer.toml"))
             .env("RUST_LOG", "info,stela_orderer=debug")
@@ -137,22 +158,72 @@ impl Network {
             consortium,
             folder,
         };
-        for (n, orderer) in network.consortium.orderers.iter().enumerate() {
-            let folder = network.folder(n);
-            let organization = &network.consortium.organizations[orderer.organization];
-            organization.authority.save(&folder).unwrap();
-            organization.tls_authority.save(&folder).unwrap();
-            orderer.credentials.save(&folder.join("identity")).unwrap();
-            orderer.tls.save(&folder.join("tls")).unwrap();
-            let config = format!(
-                "organization = \"{}\"\nname = \"orderer0\"\nlisten = \"{}\"\n\
-                 data = \"data\"\nidentity = \"identity\"\ntls = \"tls\"\n\
-                 root_certificate = \"ca.pem\"\ntls_root_certificate = \"tls-ca.pem\"\n",
-                organization.id, orderer.address,
-            );
-            std::fs::write(folder.join("orderer.toml"), config).unwrap();
-        }
+        (0..network.processes.len()).for_each(|n| network.prepare_folder(n));
         network
+    }
+
+    fn prepare_folder(&self, n: usize) {
+        let (folder, orderer) = (self.folder(n), &self.consortium.orderers[n]);
+        let organization = &self.consortium.organizations[orderer.organization];
+        organization.authority.save(&folder).unwrap();
+        organization.tls_authority.save(&folder).unwrap();
+        orderer.credentials.save(&folder.join("identity")).unwrap();
+        orderer.tls.save(&folder.join("tls")).unwrap();
+        let config = format!(
+            "organization = \"{}\"\nname = \"orderer0\"\nlisten = \"{}\"\n\
+             data = \"data\"\nidentity = \"identity\"\ntls = \"tls\"\n\
+             root_certificate = \"ca.pem\"\ntls_root_certificate = \"tls-ca.pem\"\n\
+             entries_kept = {ENTRIES_KEPT}\n",
+            organization.id, orderer.address,
+        );
+        std::fs::write(folder.join("orderer.toml"), config).unwrap();
+    }
+
+    /// One more orderer, started and in no configuration yet, at an address that was free.
+    pub async fn add_orderer(&mut self) -> usize {
+        let n = self.processes.len();
+        for _ in 0..ATTEMPTS {
+            self.consortium.add_orderer(&free_address());
+            self.processes.push(None);
+            self.prepare_folder(n);
+            self.launch(n);
+            if self.listens(n).await {
+                return n;
+            }
+            self.processes.pop();
+            self.consortium.orderers.pop();
+            self.consortium.organizations.pop();
+            std::fs::remove_dir_all(self.folder(n)).unwrap();
+        }
+        panic!("no free port in {ATTEMPTS} attempts");
+    }
+
+    /// The configuration that block 0 puts into force.
+    pub fn first_configuration(&self) -> Configuration {
+        let (bytes, _) = stela_protocol::config::from_genesis(&self.genesis).unwrap();
+        Configuration::new(bytes).unwrap()
+    }
+
+    /// Changes the configuration to what the consortium's is now, through orderer `n`, and waits
+    /// until it is in force.
+    pub async fn reconfigure(&self, n: usize, current: &Configuration) -> Configuration {
+        let admin = self.admin_of(0);
+        let new = loop {
+            let envelope = update(current, self.consortium.config(), &admin, now_ms());
+            self.broadcast_patiently(n, &envelope).await;
+            let blocks = self.blocks_with(n, &[envelope]).await;
+            let (mut in_force, mut last) = (self.first_configuration(), &blocks[0]);
+            for block in &blocks[1..] {
+                let follows = config_update::follow(&in_force, last.header.last_config, block);
+                in_force = follows.unwrap().unwrap_or(in_force);
+                last = block;
+            }
+            if in_force.config().sequence > current.config().sequence {
+                break in_force;
+            }
+        };
+        assert_eq!(new.config().sequence, current.config().sequence + 1);
+        new
     }
 
     pub fn folder(&self, n: usize) -> PathBuf {
@@ -165,6 +236,10 @@ impl Network {
 
     pub fn launch(&mut self, n: usize) {
         self.processes[n] = Some(Process::start(&self.folder(n)));
+    }
+
+    pub fn launch_limited(&mut self, n: usize, file_bytes_max: u64) {
+        self.processes[n] = Some(Process::start_limited(&self.folder(n), file_bytes_max));
     }
 
     /// Starts an orderer again, until it answers: while it was away its port was anybody's.
@@ -183,20 +258,24 @@ impl Network {
     /// Whether all orderers listen; `false` when one could not.
     async fn is_up(&mut self) -> bool {
         for n in 0..self.processes.len() {
-            let up = wait_for("the orderer to listen", async || {
-                let process = self.processes[n].as_mut().unwrap();
-                if let Some(ended) = process.child.try_wait().unwrap() {
-                    let log = self.log(n);
-                    assert_eq!(ended.code(), Some(CANNOT_LISTEN), "{log}");
-                    return Some(false);
-                }
-                self.log(n).contains("ready").then_some(true)
-            });
-            if !up.await {
+            if !self.listens(n).await {
                 return false;
             }
         }
         true
+    }
+
+    async fn listens(&mut self, n: usize) -> bool {
+        wait_for("the orderer to listen", async || {
+            let process = self.processes[n].as_mut().unwrap();
+            if let Some(ended) = process.child.try_wait().unwrap() {
+                let log = self.log(n);
+                assert_eq!(ended.code(), Some(CANNOT_LISTEN), "{log}");
+                return Some(false);
+            }
+            self.log(n).contains("ready").then_some(true)
+        })
+        .await
     }
 
     /// Joins all orderers to the channel.
@@ -238,6 +317,18 @@ impl Network {
         genesis: &Bytes,
     ) -> Result<(), RpcError> {
         let request = join_request(admin, CHANNEL, genesis, now_ms());
+        self.join_with(n, request).await
+    }
+
+    /// Joins an orderer that block 0 does not name.
+    pub async fn join_later(&self, n: usize, current: &Configuration) -> Result<(), RpcError> {
+        let admin = self.admin_of(n);
+        let payload = pb::JoinRequest {
+            header: Some(request_header(&admin, CHANNEL, "Join", now_ms())),
+            genesis: encoded(&self.genesis),
+            config: current.bytes().clone(),
+        };
+        let request = signed(&admin, payload.encode_to_vec().into());
         self.join_with(n, request).await
     }
 
@@ -387,6 +478,7 @@ pub fn join_request(
     let payload = pb::JoinRequest {
         header,
         genesis: genesis.clone(),
+        config: Bytes::new(),
     }
     .encode_to_vec();
     signed(admin, payload.into())

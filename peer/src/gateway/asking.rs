@@ -99,8 +99,9 @@ impl Asker<'_> {
     /// The first endorsement of an organization's peers; without one, what a peer refused it for
     /// rather than why peers could not be asked.
     pub(super) async fn ask(self, organization: &OrgId) -> Result<Answer, RpcError> {
-        let config = self.admitted.channel.membership().config();
-        let peers = config
+        let membership = self.admitted.channel.membership();
+        let peers = membership
+            .config()
             .organizations
             .get(organization)
             .map(|o| o.peers.clone());

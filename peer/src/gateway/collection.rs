@@ -11,6 +11,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use stela_protocol::difference::ResultDifference;
 use stela_protocol::{ErrorCode, OrgId, RpcError};
 use tokio::time::Instant;
 
@@ -297,8 +298,10 @@ impl<'a> Collection<'a> {
         };
         let failures = self.failures.iter();
         let failures = failures.map(|(organization, error)| words(organization, error));
+        let (mismatch, differences) = mismatch.unzip();
         let said: Vec<String> = mismatch.into_iter().chain(failures).collect();
         RpcError::new(code, format!("{what}; {}", said.join("; ")))
+            .with_differences(differences.unwrap_or_default())
     }
 
     /// If only this peer itself failed, its own words; if nobody endorsed and all refused alike,
@@ -315,15 +318,26 @@ impl<'a> Collection<'a> {
         refused.then(|| first.clone())
     }
 
-    /// Who found another result than this peer, or than the first one that answered.
-    fn mismatch(&self) -> Option<String> {
+    /// Who found another result than this peer, or than the first one that answered, and in what.
+    fn mismatch(&self) -> Option<(String, Vec<ResultDifference>)> {
         let mut answers = self.answers.values();
         let first = self.answers.get(self.own()).or_else(|| answers.next())?;
-        let answers = self.answers.values();
-        let differ = answers.filter(|answer| answer.result != first.result);
-        let names: Vec<String> = differ.map(name).collect();
-        let (names, first) = (names.join(" and "), name(first));
-        (!names.is_empty()).then(|| format!("{names} found another result than {first}"))
+        let arguments = &self.asker.admitted.proposal.arguments;
+        let differ = self.answers.values().filter(|a| a.result != first.result);
+        let (names, differences): (Vec<String>, Vec<ResultDifference>) = differ
+            .map(|answer| {
+                let one = (answer.node.as_str(), &answer.result);
+                let other = (first.node.as_str(), &first.result);
+                let difference = ResultDifference::between(one, other, arguments);
+                (format!("{} in {difference}", name(answer)), difference)
+            })
+            .unzip();
+        let words = format!(
+            "{} found another result than {}",
+            names.join(" and "),
+            name(first)
+        );
+        (!names.is_empty()).then(|| (words, ResultDifference::bounded(differences)))
     }
 }
 

@@ -11,6 +11,7 @@ use stela_protocol::{
     BlockNumber, ContractName, ErrorCode, Fingerprint, RpcError, ValidationCode, pb,
 };
 use stela_store::{LedgerRead, StoredBlock};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{Receiver, Sender, channel as buffer};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
@@ -97,15 +98,7 @@ fn follow<T: Send + 'static>(
     select: Select<T>,
 ) -> Result<Answers<T>, RpcError> {
     asked.channel.check_sound()?;
-    let place = asked
-        .channel
-        .streams
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| {
-            let why = "too many streams are open on this channel; try again later";
-            RpcError::new(ErrorCode::Overloaded, why)
-        })?;
+    let place = place(&asked.channel)?;
     let (sender, receiver): (_, Receiver<Result<T, Status>>) = buffer(capacity);
     let stream = Stream {
         node: node.clone(),
@@ -122,13 +115,28 @@ fn follow<T: Send + 'static>(
     Ok(ReceiverStream::new(receiver))
 }
 
+/// A place among those who wait for what comes.
+pub(super) fn place(channel: &Channel) -> Result<OwnedSemaphorePermit, RpcError> {
+    let place = channel.streams.clone().try_acquire_owned();
+    place.map_err(|_| {
+        let why = "too many streams are open on this channel; try again later";
+        RpcError::new(ErrorCode::Overloaded, why)
+    })
+}
+
 impl<T: Send + 'static> Stream<T> {
     async fn run(mut self, select: Select<T>) {
         let sender = self.sender.clone();
-        let stop = self.node.stop.clone();
+        let stop = self.channel.stop.clone();
+        let dismissed = Dismissal {
+            node: self.node.clone(),
+            channel: self.channel.clone(),
+            caller: self.caller,
+        };
         let error = tokio::select! {
             () = sender.closed() => return,
-            () = stop.cancelled() => RpcError::new(ErrorCode::Unavailable, "this peer is stopping"),
+            () = stop.cancelled() => self.channel.why_stopped(),
+            error = dismissed.wait() => error,
             result = self.send_all(select) => match result {
                 Ok(()) => return,
                 Err(error) => error,
@@ -156,7 +164,7 @@ impl<T: Send + 'static> Stream<T> {
         Ok(())
     }
 
-    /// Whether the caller may still read: a certificate can expire or be revoked meanwhile.
+    /// Whether the caller may still read: a certificate can expire meanwhile.
     fn check_permission(&self) -> Result<(), RpcError> {
         self.channel.check_sound()?;
         self.channel
@@ -179,6 +187,30 @@ impl<T: Send + 'static> Stream<T> {
         tokio::task::spawn_blocking(read)
             .await
             .map_err(answer::fallen)?
+    }
+}
+
+/// Ends a stream whose reader the configuration does not admit any more, wherever it stands: also
+/// one that reads too slowly to ask for the next block.
+struct Dismissal {
+    node: Arc<Node>,
+    channel: Arc<Channel>,
+    caller: Fingerprint,
+}
+
+impl Dismissal {
+    async fn wait(self) -> RpcError {
+        let mut memberships = self.channel.memberships();
+        loop {
+            let now_ms = self.node.clock.now_ms();
+            if let Err(error) = self.channel.identity(&self.caller, now_ms) {
+                return error;
+            }
+            if memberships.changed().await.is_err() {
+                // The channel is gone, and with it the stream.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }
 

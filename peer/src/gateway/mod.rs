@@ -74,7 +74,7 @@ impl Gateway for GatewayService {
         &self,
         request: Request<pb::SignedBytes>,
     ) -> Result<Response<pb::ChannelInfoResponse>, Status> {
-        self.0.answer(status::channel_info(&self.0, request))
+        self.0.answer(status::channel_info(&self.0, request).await)
     }
 
     async fn blocks(
@@ -82,6 +82,13 @@ impl Gateway for GatewayService {
         request: Request<pb::SignedBytes>,
     ) -> Result<Response<Self::BlocksStream>, Status> {
         self.0.answer(events::blocks(&self.0, request))
+    }
+
+    async fn key_history(
+        &self,
+        request: Request<pb::SignedBytes>,
+    ) -> Result<Response<pb::KeyHistoryResponse>, Status> {
+        self.0.answer(status::key_history(&self.0, request))
     }
 }
 

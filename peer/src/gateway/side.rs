@@ -65,8 +65,8 @@ pub(super) async fn distribute(
 type Sends = FuturesUnordered<BoxFuture<'static, Option<OrgId>>>;
 
 fn sends(node: &Arc<Node>, admitted: &Admitted, items: &[pb::SideItem]) -> Sends {
-    let config = admitted.channel.membership().config();
-    let others = config.organizations.values();
+    let membership = admitted.channel.membership();
+    let others = membership.config().organizations.values();
     let others = others.filter(|organization| organization.id != node.organization);
     let sends: Sends = FuturesUnordered::new();
     for organization in others {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use stela_protocol::{ErrorCode, RpcError, TransactionId, pb};
-use stela_store::{LedgerRead, TransactionRecord};
+use stela_protocol::limits::KEY_HISTORY_MAX;
+use stela_protocol::{ContractName, ErrorCode, RpcError, TransactionId, key, pb};
+use stela_store::{HistoryEntry, LedgerRead, TransactionRecord};
 use tonic::Request;
 
+use super::events as streams;
 use crate::answer;
 use crate::limits::COMMIT_WAIT_MS_MAX;
 use crate::node::Node;
@@ -19,7 +21,7 @@ pub(super) async fn commit_status(
 ) -> Result<pb::CommitStatusResponse, RpcError> {
     let (request, asked) = requests::authenticate::<pb::CommitStatusRequest>(node, request)?;
     let id = TransactionId::from_slice(&request.transaction_id).map_err(answer::bad_id)?;
-    let channel = asked.channel;
+    let channel = &asked.channel;
     channel.check_sound()?;
     let waiter = match request.wait_ms {
         0 => None,
@@ -36,12 +38,15 @@ pub(super) async fn commit_status(
     let wait = Duration::from_millis(wait_ms.into());
     let committed = tokio::select! {
         committed = tokio::time::timeout(wait, waiter.committed()) => committed,
-        () = node.stop.cancelled() => {
-            return Err(RpcError::new(ErrorCode::Unavailable, "this peer is stopping"));
-        }
+        () = channel.stop.cancelled() => return Err(channel.why_stopped()),
     };
     match committed {
-        Ok(Some(record)) => Ok(response(record)),
+        Ok(Some(record)) => {
+            // The block, or one before it, may have shut her out.
+            let now_ms = node.clock.now_ms();
+            channel.identity(&asked.caller.fingerprint, now_ms)?;
+            Ok(response(record))
+        }
         _ => {
             let why = format!("transaction {id} was not committed here within {wait_ms} ms");
             Err(RpcError::new(ErrorCode::Timeout, why))
@@ -63,17 +68,64 @@ fn response(record: TransactionRecord) -> pb::CommitStatusResponse {
     }
 }
 
-/// The height, hashes and configuration of the channel here.
-pub(super) fn channel_info(
+/// The height, hashes and configuration of the channel here; on demand not before the configuration
+/// has changed, or the time is up.
+pub(super) async fn channel_info(
     node: &Node,
     request: Request<pb::SignedBytes>,
 ) -> Result<pb::ChannelInfoResponse, RpcError> {
-    let (_, asked) = requests::authenticate::<pb::ChannelInfoRequest>(node, request)?;
+    let (request, asked) = requests::authenticate::<pb::ChannelInfoRequest>(node, request)?;
+    if request.wait_ms > 0 {
+        let _place = streams::place(&asked.channel)?;
+        let wait = Duration::from_millis(request.wait_ms.min(COMMIT_WAIT_MS_MAX).into());
+        let mut memberships = asked.channel.memberships();
+        let newer = memberships.wait_for(|now| now.config().sequence > request.sequence);
+        tokio::select! {
+            // Whoever waited in vain is told what is in force, too.
+            _ = tokio::time::timeout(wait, newer) => {}
+            () = node.stop.cancelled() => {
+                return Err(RpcError::new(ErrorCode::Unavailable, "this peer is stopping"));
+            }
+        }
+        let now_ms = node.clock.now_ms();
+        asked.channel.identity(&asked.caller.fingerprint, now_ms)?;
+    }
     let head = asked.channel.ledger().head();
     Ok(pb::ChannelInfoResponse {
         height: head.height,
         header_hash: head.header_hash.to_bytes(),
         state_hash: head.state_hash.to_bytes(),
         config: asked.channel.membership().bytes().clone(),
+    })
+}
+
+/// Which transactions changed a key. Whoever may read the blocks may ask.
+pub(super) fn key_history(
+    node: &Node,
+    request: Request<pb::SignedBytes>,
+) -> Result<pb::KeyHistoryResponse, RpcError> {
+    let (request, asked) = requests::authenticate::<pb::KeyHistoryRequest>(node, request)?;
+    asked.channel.check_sound()?;
+    let contract = ContractName::new(&request.contract).map_err(answer::bad_id)?;
+    key::check(&request.key)
+        .map_err(|error| RpcError::new(ErrorCode::Malformed, error.to_string()))?;
+    let limit = request.limit as usize;
+    if !(1..=KEY_HISTORY_MAX).contains(&limit) {
+        let why = format!("1 to {KEY_HISTORY_MAX} changes of a key are told at once");
+        return Err(RpcError::new(ErrorCode::OutOfRange, why));
+    }
+    let before = request.before.map(Into::into);
+    let found = asked
+        .channel
+        .ledger()
+        .history(&contract, &request.key, before, limit)
+        .map_err(answer::store)?;
+    let change = |entry: HistoryEntry| pb::KeyChange {
+        height: Some(entry.height.into()),
+        transaction_id: entry.transaction.to_bytes(),
+        deleted: entry.deleted,
+    };
+    Ok(pb::KeyHistoryResponse {
+        changes: found.into_iter().map(change).collect(),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stela_identity::{Certificate, PublicKey};
+use stela_identity::{Certificate, PublicKey, config_update};
 use stela_protocol::hash::domain;
 use stela_protocol::transaction::{Body, Envelope};
 use stela_protocol::{ErrorCode, RpcError, pb};
@@ -27,20 +27,25 @@ pub(super) async fn submit(
 }
 
 fn check(node: &Node, channel: &Channel, request: &pb::SubmitRequest) -> Result<(), RpcError> {
+    let envelope = Envelope::decode(request.envelope.clone());
     let max = channel.membership().config().limits.envelope_bytes_max;
-    if request.envelope.len() > max {
+    // A channel cannot shut itself off from ever being changed.
+    let is_config = matches!(
+        &envelope,
+        Ok(Envelope {
+            body: Body::Config(_),
+            ..
+        })
+    );
+    if request.envelope.len() > max && !is_config {
         let why = format!("the envelope exceeds the channel's {max} bytes");
         return Err(RpcError::new(ErrorCode::TooLarge, why));
     }
-    let envelope = Envelope::decode(request.envelope.clone()).map_err(answer::malformed)?;
-    let malformed = |why: &str| RpcError::new(ErrorCode::Malformed, why);
-    let header = envelope
-        .header()
-        .ok_or_else(|| malformed("a configuration cannot be submitted: only block 0 has one"))?;
+    let envelope = envelope.map_err(answer::malformed)?;
+    let header = envelope.header();
     if header.channel != *channel.id() {
-        return Err(malformed(
-            "the envelope is for another channel than the request",
-        ));
+        let why = "the envelope is for another channel than the request";
+        return Err(RpcError::new(ErrorCode::Malformed, why));
     }
     let now_ms = node.clock.now_ms();
     requests::check_fresh(header, now_ms, channel.window_ms())?;
@@ -61,7 +66,7 @@ fn check(node: &Node, channel: &Channel, request: &pb::SubmitRequest) -> Result<
     }
 }
 
-/// The key of a known creator, or the one that a registration brings.
+/// The key of a known creator, or the one that a registration or a configuration brings.
 fn creator_key(channel: &Channel, envelope: &Envelope, now_ms: u64) -> Result<PublicKey, RpcError> {
     let refused = |why: String| RpcError::new(ErrorCode::Forbidden, why);
     match &envelope.body {
@@ -78,6 +83,14 @@ fn creator_key(channel: &Channel, envelope: &Envelope, now_ms: u64) -> Result<Pu
             let creator = &transaction.proposal.header.creator;
             Ok(channel.identity(creator, now_ms)?.public_key)
         }
-        Body::Config(_) => Err(refused("a configuration has no creator".to_owned())),
+        Body::Config(update) => {
+            let membership = channel.membership();
+            let current = membership.configuration();
+            config_update::check(current, &envelope.signed, update, now_ms)
+                .map_err(|error| RpcError::new(ErrorCode::ConfigRefused, error.to_string()))?;
+            let certificate = Certificate::from_der(&update.certificate)
+                .map_err(|error| refused(error.to_string()))?;
+            Ok(*certificate.public_key())
+        }
     }
 }

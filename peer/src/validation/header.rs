@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use stela_identity::config_update::{self, WrongLastConfig};
 use stela_identity::{SignedMessage, verify_batch};
 use stela_protocol::block::{Block, BlockError, BlockHeader};
 use stela_protocol::hash::domain;
@@ -15,6 +16,9 @@ pub enum BlockRefused {
     /// It is no block, or does not follow the one before it.
     #[error(transparent)]
     Block(#[from] BlockError),
+    /// It does not say truly which configuration is in force after it.
+    #[error(transparent)]
+    LastConfig(#[from] WrongLastConfig),
     /// Too few orderers of the channel have signed it.
     #[error("block {number} has valid signatures of {valid} orderers, {quorum} are needed")]
     TooFewSignatures {
@@ -46,8 +50,8 @@ impl Tip {
     }
 }
 
-/// Accepts a block that follows `tip` and is signed by a quorum of the orderers in the
-/// configuration, each counted once. Signatures that do not count are taken off the block; those
+/// Accepts a block that follows `tip`, is signed by a quorum of the orderers in the configuration,
+/// each counted once, and names the newest block with a valid configuration. Signatures that do not count are taken off the block; those
 /// that do stand in the order of the orderers.
 ///
 /// # Errors
@@ -69,6 +73,7 @@ pub fn check_block(
             quorum,
         });
     }
+    config_update::follow(membership.configuration(), tip.header.last_config, &block)?;
     Ok(block)
 }
 

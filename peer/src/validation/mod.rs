@@ -12,9 +12,9 @@
 //! | it is of this channel | `TARGET_CHAIN_NOT_FOUND` |
 //! | its timestamp lies in the window around the block's time | `EXPIRED` |
 //! | its creator is known since an earlier block, valid at the block's time, and signed it | `BAD_CREATOR_SIGNATURE` |
-//! | its id is new, in the ledger and in the block | `DUPLICATE_TXID` |
+//! | its id is new, in the ledger and in the block; a configuration counts once by what it is based on | `DUPLICATE_TXID` |
 //! | a registered certificate is acceptable at the block's time | `INVALID_REGISTRATION` |
-//! | it is no configuration: only block 0 carries one | `INVALID_CONFIG_TRANSACTION` |
+//! | a change of the configuration is alone in its block and valid ([`config_update`]) | `INVALID_CONFIG_TRANSACTION` |
 //! | its contract is defined | `INVALID_CHAINCODE` |
 //! | the package that ran is the defined one | `EXPIRED_CHAINCODE` |
 //! | its endorsements satisfy the contract's policy | `ENDORSEMENT_POLICY_FAILURE` |
@@ -24,10 +24,13 @@
 //! An id is taken by the first transaction with a valid signature of its creator, whatever its
 //! verdict is.
 //!
+//! A block is judged by the configuration before it, also the one that changes it.
+//!
 //! [`TransactionError::code`]: stela_protocol::transaction::TransactionError::code
 
 mod header;
 mod mvcc;
+mod recount;
 mod signatures;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -36,7 +39,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use prost::Message;
-use stela_identity::Certificate;
+use stela_identity::{Certificate, Configuration, config_update};
 use stela_protocol::block::{Block, BlockHeader};
 use stela_protocol::config::{self, ChannelConfig, ConfigError};
 use stela_protocol::transaction::{Body, Envelope, Transaction, TransactionHeader};
@@ -45,6 +48,7 @@ use stela_store::{BlockCommit, LedgerRead, SidePromise, StateSnapshot, StateWrit
 
 pub use self::header::{BlockRefused, Tip, check_block};
 use self::mvcc::Overlay;
+pub(crate) use self::recount::state_hash;
 use crate::membership::Membership;
 
 /// By what a block is judged.
@@ -79,7 +83,7 @@ pub fn validate(
     )?;
     check_duplicates(&mut candidates, snapshot)?;
     for candidate in &mut candidates {
-        candidate.check_body(rules.membership, block.header.time_ms);
+        candidate.check_body(rules.membership, block);
     }
     signatures::check_endorsements(
         rules.membership,
@@ -129,8 +133,10 @@ pub fn genesis(block: &Block) -> Result<(BlockCommit, Bytes), ConfigError> {
 /// A transaction under examination.
 struct Candidate {
     envelope: Option<Envelope>,
-    /// The certificate that a registration carries, if it can be read.
+    /// The creator's certificate if it travels in the envelope, and can be read.
     certificate: Option<Certificate>,
+    /// What a valid change puts into force.
+    configuration: Option<Configuration>,
     /// The first check that it failed.
     verdict: Option<ValidationCode>,
     /// Whether its creator's signature is valid.
@@ -147,11 +153,13 @@ impl Candidate {
         };
         let certificate = match envelope.as_ref().map(|envelope| &envelope.body) {
             Some(Body::Registration(body)) => Certificate::from_der(&body.certificate).ok(),
+            Some(Body::Config(update)) => Certificate::from_der(&update.certificate).ok(),
             _ => None,
         };
         Self {
             envelope,
             certificate,
+            configuration: None,
             verdict,
             signed: false,
             takes_id: false,
@@ -172,11 +180,16 @@ impl Candidate {
     }
 
     fn header(&self) -> Option<&TransactionHeader> {
-        self.envelope.as_ref().and_then(Envelope::header)
+        self.envelope.as_ref().map(Envelope::header)
     }
 
     fn id(&self) -> Option<TransactionId> {
         self.header().map(TransactionHeader::id)
+    }
+
+    fn is_config(&self) -> bool {
+        let envelope = self.envelope.as_ref();
+        envelope.is_some_and(|envelope| matches!(envelope.body, Body::Config(_)))
     }
 
     fn transaction(&self) -> Option<&Transaction> {
@@ -200,11 +213,19 @@ impl Candidate {
         }
     }
 
-    fn check_body(&mut self, membership: &Membership, time_ms: u64) {
+    fn check_body(&mut self, membership: &Membership, block: &Block) {
         let Some(envelope) = &self.envelope else {
             return;
         };
+        let time_ms = block.header.time_ms;
         let failed = match &envelope.body {
+            Body::Config(update) if block.is_config() => {
+                let current = membership.configuration();
+                let new = config_update::check(current, &envelope.signed, update, time_ms);
+                self.configuration = new.ok();
+                let failed = self.configuration.is_none();
+                failed.then_some(ValidationCode::InvalidConfigTransaction)
+            }
             Body::Config(_) => Some(ValidationCode::InvalidConfigTransaction),
             Body::Registration(_) => check_registration(membership, &self.certificate, time_ms),
             Body::Transaction(transaction) => check_contract(membership.config(), transaction),
@@ -249,10 +270,11 @@ fn check_duplicates(
     let ids: Vec<TransactionId> = signed.iter().map(|(_, id)| *id).collect();
     let mut taken = BTreeSet::new();
     for ((index, id), record) in signed.into_iter().zip(ledger.transactions(&ids)?) {
+        let candidate = &mut candidates[index];
         if record.is_none() && taken.insert(id) {
-            candidates[index].takes_id = true;
-        } else {
-            candidates[index].fail(ValidationCode::DuplicateTxid);
+            candidate.takes_id = true;
+        } else if !candidate.is_config() {
+            candidate.fail(ValidationCode::DuplicateTxid);
         }
     }
     Ok(())
@@ -302,11 +324,16 @@ fn commit(
 
 /// Adds what a valid transaction changes.
 fn apply(rules: &Rules<'_>, commit: &mut BlockCommit, index: u32, candidate: &Candidate) {
-    if let Some(certificate) = &candidate.certificate {
-        commit
-            .certificates
-            .push((certificate.fingerprint(), certificate.der().clone()));
+    let known = |certificate: &Certificate| (certificate.fingerprint(), certificate.der().clone());
+    if let Some(configuration) = &candidate.configuration {
+        let listed = configuration.certificates();
+        commit.certificates.extend(listed.iter().map(known));
+        commit.config = Some(configuration.bytes().clone());
+        return;
     }
+    commit
+        .certificates
+        .extend(candidate.certificate.iter().map(known));
     let Some(transaction) = candidate.transaction() else {
         return;
     };

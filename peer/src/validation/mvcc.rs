@@ -47,7 +47,7 @@ impl Overlay {
         self.changes.get(namespace)?.get(key)
     }
 
-    fn apply(&mut self, transaction: &Transaction, height: Height) {
+    pub(super) fn apply(&mut self, transaction: &Transaction, height: Height) {
         let changes = self
             .changes
             .entry(transaction.proposal.contract.clone())
@@ -87,7 +87,7 @@ pub(super) fn check(
     Ok(overlay)
 }
 
-fn height(number: BlockNumber, index: usize) -> Height {
+pub(super) fn height(number: BlockNumber, index: usize) -> Height {
     let transaction =
         u32::try_from(index).expect("a block has at most BLOCK_TRANSACTIONS_MAX envelopes");
     Height {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use stela_identity::{Identity, PublicKey, SignedMessage, verify_batch};
 use stela_protocol::hash::{self, domain};
 use stela_protocol::policy::Signer;
-use stela_protocol::transaction::{Body, Envelope};
+use stela_protocol::transaction::Envelope;
 use stela_protocol::{Fingerprint, ValidationCode};
 use stela_store::{LedgerRead, StoreError};
 
@@ -41,7 +41,7 @@ pub(super) fn check_creators(
     let mut verdicts = verify(&messages).into_iter();
     for (candidate, key) in candidates.iter_mut().zip(&asked) {
         candidate.signed = key.is_some() && verdicts.next().unwrap_or(false);
-        let carries_no_key = candidate.is_registration() && candidate.certificate.is_none();
+        let carries_no_key = candidate.brings_certificate() && candidate.certificate.is_none();
         if candidate.header().is_some() && !candidate.signed && !carries_no_key {
             candidate.fail(ValidationCode::BadCreatorSignature);
         }
@@ -50,14 +50,9 @@ pub(super) fn check_creators(
 }
 
 impl Candidate {
-    fn is_registration(&self) -> bool {
-        matches!(
-            &self.envelope,
-            Some(Envelope {
-                body: Body::Registration(_),
-                ..
-            })
-        )
+    /// Whether its creator's certificate travels in it, rather than being known.
+    fn brings_certificate(&self) -> bool {
+        self.envelope.is_some() && self.transaction().is_none()
     }
 }
 
@@ -66,7 +61,7 @@ fn is_asked(candidate: &Candidate) -> bool {
 }
 
 /// The key under which the creator signed; none when the creator is not known, or not valid now.
-/// A registration brings its own key.
+/// A registration and a change of the configuration bring their own key.
 fn creator_key(candidate: &Candidate, known: &Known, time_ms: u64) -> Option<PublicKey> {
     if let Some(certificate) = &candidate.certificate {
         return Some(*certificate.public_key());
@@ -163,18 +158,10 @@ fn endorsers(candidates: &[Candidate], known: &Known) -> Vec<Vec<Signer>> {
     let mut signers = vec![Vec::new(); candidates.len()];
     for (asked, valid) in asked.iter().zip(verify(&signed)) {
         if valid {
-            signers[asked.candidate].push(signer(asked.endorser));
+            signers[asked.candidate].push(asked.endorser.as_signer());
         }
     }
     signers
-}
-
-fn signer(identity: &Identity) -> Signer {
-    Signer {
-        organization: identity.organization.clone(),
-        role: identity.role.clone(),
-        public_key: *identity.public_key.as_bytes(),
-    }
 }
 
 /// Verifies in parallel; the verdicts are those of one by one, in the order of the messages.

@@ -1,3 +1,5 @@
+mod configuration;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,6 +55,7 @@ pub(crate) struct World {
     authorities: BTreeMap<&'static str, CertificateAuthority>,
     peers: BTreeMap<&'static str, Credentials>,
     orderers: Vec<Credentials>,
+    admins: BTreeMap<&'static str, Credentials>,
     client: Credentials,
     pub(crate) genesis: Block,
     membership: Membership,
@@ -92,6 +95,10 @@ impl World {
             .map(|name| issue(name, "orderer"))
             .collect();
         let client = issue("A", "client");
+        let admins: BTreeMap<_, _> = authorities
+            .keys()
+            .map(|name| (*name, issue(name, "admin")))
+            .collect();
         let mut config = configuration(&authorities, &peers, &orderers, &client);
         change(&mut config, &peers);
         let genesis = channel_config::genesis(&config, START_MS).unwrap();
@@ -101,6 +108,7 @@ impl World {
             authorities,
             peers,
             orderers,
+            admins,
             client,
             genesis,
             membership,
@@ -120,7 +128,7 @@ impl World {
             header.channel.clone(),
             header.number.next(),
             self.tip.hash,
-            BlockNumber(0),
+            header.last_config,
             time_ms,
             envelopes,
         )
@@ -139,6 +147,9 @@ impl World {
         let commit = self.validate(block);
         self.ledger.commit(commit.clone()).unwrap();
         self.tip = Tip::of(block);
+        if let Some(config) = commit.config.clone() {
+            self.membership = Membership::new(config).unwrap();
+        }
         commit
     }
 
@@ -200,6 +211,15 @@ impl World {
         found.map(|found| found.height)
     }
 
+    /// The block with the signatures of all orderers.
+    pub(crate) fn signed(&self, mut block: Block) -> Block {
+        block.signatures = (1..)
+            .zip(0..self.orderers.len())
+            .map(|(number, orderer)| self.signature(&block, orderer, number))
+            .collect();
+        block
+    }
+
     fn signature(&self, block: &Block, orderer: usize, as_number: u64) -> pb::HeaderSignature {
         let signature = self.orderers[orderer].sign(domain::HEADER, block.hash.as_bytes());
         pb::HeaderSignature {
@@ -250,7 +270,7 @@ fn configuration(
             contract("records", "AND('A.peer','B.peer')"),
             contract("twice", "AND('B.peer','B.peer')"),
         ],
-        admin_policy: "'A.admin'".to_owned(),
+        admin_policy: "OutOf(2, 'A.admin', 'B.admin', 'C.admin')".to_owned(),
         certificates: known.map(|one| one.certificate.der().clone()).collect(),
         ..Default::default()
     }
@@ -295,7 +315,7 @@ impl Call<'_> {
         self
     }
 
-    fn write(mut self, key: &str, value: Option<&str>) -> Self {
+    pub(crate) fn write(mut self, key: &str, value: Option<&str>) -> Self {
         let change = match value {
             Some(value) => pb::write::Change::Value(Bytes::copy_from_slice(value.as_bytes())),
             None => pb::write::Change::Delete(true),
@@ -631,18 +651,6 @@ fn an_invalid_transaction_takes_its_id_too() {
 }
 
 #[test]
-fn a_configuration_after_block_0_is_refused() {
-    let mut world = World::new();
-    let envelope = world.genesis.envelopes[0].clone();
-    let signed = {
-        let payload = pb::Envelope::decode(envelope.clone()).unwrap().payload;
-        seal(payload, &world.peers["A"])
-    };
-    let verdicts = world.judge(vec![envelope, signed]);
-    assert_eq!(verdicts, ["BAD_PAYLOAD", "INVALID_CONFIG_TRANSACTION"]);
-}
-
-#[test]
 fn undefined_contracts_and_other_packages_are_refused() {
     let mut world = World::new();
     let mut undefined = world.call(1);
@@ -852,6 +860,61 @@ fn a_range_with_other_keys_or_versions_is_a_phantom() {
             "PHANTOM_READ_CONFLICT"
         ]
     );
+}
+
+/// A page with a limit of two ends right behind its second key: that is what is checked, up to the
+/// boundary and no further, deletions and what the same block did before included.
+#[test]
+fn a_page_is_checked_up_to_its_last_key_and_no_further() {
+    type Changes = &'static [(&'static str, Option<&'static str>)];
+    let check = |changes: Changes, page: &'static str| {
+        for in_the_same_block in [false, true] {
+            let mut world = World::new();
+            let first = ["a", "b", "c", "d"];
+            let first = first
+                .iter()
+                .fold(world.call(1), |call, key| call.write(key, Some("1")));
+            let envelope = first.seal();
+            world.judge_one(envelope);
+            let change = |call, (key, value): &(&str, Option<&str>)| Call::write(call, key, *value);
+            let changed = changes.iter().fold(world.call(2), change).seal();
+            let seen = [("a", at(1, 0)), ("b", at(1, 0))];
+            let pages = [
+                world.call(3).range("a", "b\0", &seen).seal(),
+                // The page behind it, as its bookmark says, and one that is empty.
+                world
+                    .call(4)
+                    .range("b\0", "d\0", &[("c", at(1, 0)), ("d", at(1, 0))])
+                    .seal(),
+                world.call(5).range("d\0", "e", &[]).seal(),
+            ];
+            let verdicts = if in_the_same_block {
+                let envelopes = [vec![changed], pages.to_vec()].concat();
+                world.judge(envelopes)[1..].to_vec()
+            } else {
+                world.judge_one(changed);
+                world.judge(pages.to_vec())
+            };
+            let expected = ["first", "second", "empty"].map(|name| match name == page {
+                true => "PHANTOM_READ_CONFLICT",
+                false => "VALID",
+            });
+            assert_eq!(verdicts, expected, "{changes:?}");
+        }
+    };
+    check(&[("a", None)], "first");
+    check(&[("b", None)], "first");
+    check(&[("b", Some("2"))], "first");
+    check(&[("a!", Some("new"))], "first");
+    check(&[("b\0", Some("new"))], "second");
+    check(&[("b!", Some("new"))], "second");
+    check(&[("c", None)], "second");
+    check(&[("d", None)], "second");
+    check(&[("d\0", Some("new"))], "empty");
+    check(&[("d!", Some("new"))], "empty");
+    check(&[("d!", None)], "none of them");
+    check(&[("e", Some("new"))], "none of them");
+    check(&[("9", Some("new"))], "none of them");
 }
 
 #[test]
@@ -1139,12 +1202,13 @@ proptest! {
 
 #[test]
 fn a_fingerprint_in_the_registry_without_an_acceptable_certificate_identifies_nobody() {
-    let world = World::with(|config, _| {
-        config
-            .certificates
-            .push(Bytes::from_static(b"no certificate"));
+    let mut revoked = None;
+    let world = World::with(|config, peers| {
+        let fingerprint = peers["B"].fingerprint();
+        revoked = Some(fingerprint);
+        config.organizations[1].revoked = vec![fingerprint.to_bytes()];
     });
-    let junk: Fingerprint = hash::fingerprint(b"no certificate");
-    assert!(world.ledger.certificate(&junk).unwrap().is_some());
-    assert_eq!(world.membership.find_one(&world.ledger, &junk), Ok(None));
+    let revoked = revoked.unwrap();
+    assert!(world.ledger.certificate(&revoked).unwrap().is_some());
+    assert_eq!(world.membership.find_one(&world.ledger, &revoked), Ok(None));
 }

@@ -43,7 +43,16 @@ const MODULE: &str = r#"(module
 
 /// The package, as the guest's build makes it: a core module that names its world.
 pub fn package() -> Vec<u8> {
-    let mut module = wat::parse_str(MODULE).unwrap();
+    package_of(MODULE)
+}
+
+/// Another version of it: its event has another name.
+pub fn newer_package() -> Vec<u8> {
+    package_of(&MODULE.replace("written", "updated"))
+}
+
+fn package_of(module: &str) -> Vec<u8> {
+    let mut module = wat::parse_str(module).unwrap();
     let mut resolve = wit_parser::Resolve::default();
     let wit = include_str!("../../../chaincode/wit/chaincode.wit");
     let package = resolve.push_str("chaincode.wit", wit).unwrap();

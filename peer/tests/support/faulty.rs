@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use prost::Message;
@@ -13,6 +14,9 @@ use stela_protocol::pb::endorser_server::{Endorser, EndorserServer};
 use stela_protocol::{ErrorCode, RpcError, pb};
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
+
+/// How often one was asked for its state hash.
+pub static STATE_HASHES_ASKED: AtomicU64 = AtomicU64::new(0);
 
 /// What it does.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +96,18 @@ impl Endorser for Faulty {
     ) -> Result<Response<pb::PutSideResponse>, Status> {
         self.fail().await?;
         Err(Status::unavailable("it keeps nothing"))
+    }
+
+    async fn state_hash(
+        &self,
+        request: Request<pb::StateHashRequest>,
+    ) -> Result<Response<pb::StateHashResponse>, Status> {
+        STATE_HASHES_ASKED.fetch_add(1, Ordering::Relaxed);
+        let said = self.fail().await?;
+        Ok(Response::new(pb::StateHashResponse {
+            height: said.min(request.into_inner().height),
+            state_hash: Bytes::from_static(&[9; 32]),
+        }))
     }
 
     async fn get_side(

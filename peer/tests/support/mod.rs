@@ -8,6 +8,7 @@
 pub mod contract;
 pub mod faulty;
 pub mod orderer;
+pub mod process;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -507,6 +508,7 @@ impl Client {
         let request = pb::JoinRequest {
             header,
             genesis: genesis.clone(),
+            ..Default::default()
         };
         answer(self.admin().join(self.sign_admin(&request)).await).map(drop)
     }
@@ -525,8 +527,15 @@ impl Client {
     }
 
     pub async fn info(&self) -> Answer<pb::ChannelInfoResponse> {
+        self.info_after(0, 0).await
+    }
+
+    /// As soon as a configuration with a higher number is in force, or the time is up.
+    pub async fn info_after(&self, sequence: u64, wait_ms: u32) -> Answer<pb::ChannelInfoResponse> {
         let request = pb::ChannelInfoRequest {
             header: Some(self.request_header("ChannelInfo")),
+            wait_ms,
+            sequence,
         };
         answer(
             self.gateway()

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use stela_identity::Credentials;
 use stela_identity::tls::{self, PeerTls, TlsIncoming, TlsSettings};
+use stela_identity::{Configuration, Credentials, config_update};
 use stela_peer::Clock;
 use stela_protocol::block::Block;
 use stela_protocol::hash::domain;
 use stela_protocol::limits::MESSAGE_BYTES_MAX;
 use stela_protocol::pb::broadcast_server::{Broadcast, BroadcastServer};
 use stela_protocol::pb::deliver_server::{Deliver, DeliverServer};
-use stela_protocol::{BlockNumber, ErrorCode, OrgId, RpcError, pb};
+use stela_protocol::{BlockNumber, ErrorCode, OrgId, RpcError, config, pb};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,6 +24,8 @@ use tonic::{Request, Response, Status};
 #[derive(Clone)]
 pub struct Chain {
     inner: Arc<Mutex<Vec<Block>>>,
+    /// The configuration in force after the newest block.
+    current: Arc<Mutex<Arc<Configuration>>>,
     height: Arc<watch::Sender<usize>>,
     /// Whose peers get no more blocks for now.
     held: Arc<watch::Sender<BTreeSet<OrgId>>>,
@@ -33,10 +35,13 @@ pub struct Chain {
 
 impl Chain {
     pub fn new(genesis: Block) -> Self {
+        let (config, _) = config::from_genesis(&genesis).unwrap();
+        let current = Arc::new(Configuration::new(config).unwrap());
         let inner = Arc::new(Mutex::new(vec![genesis]));
         let (height, held) = (watch::Sender::new(1), watch::Sender::default());
         Self {
             inner,
+            current: Arc::new(Mutex::new(current)),
             height: Arc::new(height),
             held: Arc::new(held),
             refusing: Arc::default(),
@@ -60,19 +65,34 @@ impl Chain {
     }
 
     pub fn append(&self, envelope: Bytes) {
+        self.append_block(vec![envelope]);
+    }
+
+    pub fn append_block(&self, envelopes: Vec<Bytes>) {
         let mut blocks = self.inner.lock();
         let last = blocks.last().unwrap();
         let time_ms = Clock::system().now_ms().max(last.header.time_ms);
-        let block = Block::new(
-            last.header.channel.clone(),
-            last.header.number.next(),
-            last.hash,
-            BlockNumber(0),
-            time_ms,
-            vec![envelope],
-        );
+        let (number, last_config) = (last.header.number.next(), last.header.last_config);
+        let block = |last_config: BlockNumber| {
+            let (channel, envelopes) = (last.header.channel.clone(), envelopes.clone());
+            Block::new(channel, number, last.hash, last_config, time_ms, envelopes)
+        };
+        let mut current = self.current.lock();
+        let with_config = block(number);
+        let block = match config_update::follow(&current, last_config, &with_config) {
+            Ok(Some(new)) => {
+                *current = Arc::new(new);
+                with_config
+            }
+            _ => block(last_config),
+        };
         blocks.push(block);
         self.height.send_replace(blocks.len());
+    }
+
+    /// The configuration in force after the newest block.
+    pub fn configuration(&self) -> Arc<Configuration> {
+        self.current.lock().clone()
     }
 
     pub fn height(&self) -> u64 {

@@ -79,10 +79,29 @@ pub(crate) enum Command {
     /// Administer a peer or an orderer of the own organization.
     #[command(subcommand)]
     Admin(Admin),
+    /// Look at the storage nodes of the own organization.
+    #[command(subcommand)]
+    Storage(Storage),
     /// Make certificate authorities and enrol users and nodes; works offline, without a profile.
     #[command(subcommand)]
     Ca(Ca),
-    /// Print completions for a shell.
+    /// Find out what is wrong with this network, and what to do.
+    ///
+    /// Looks at the profile's own files and at every peer, orderer and storage node of the channel,
+    /// all at once and each within a deadline. Ends with 0 if nothing is wrong, with 1 if something
+    /// is.
+    Doctor {
+        /// The channel's first block, as the consortium gave it out: what every node must have, and
+        /// where the nodes are if no peer answers.
+        #[arg(long, value_name = "FILE")]
+        genesis: Option<PathBuf>,
+        /// Instead of the network, look at this configuration file of a node on this machine and at
+        /// what it names, before the node is started or after it stopped.
+        #[arg(long, value_name = "FILE", conflicts_with = "genesis")]
+        config: Option<PathBuf>,
+    },
+    /// Print completions for a shell, with the codes of consents and records and with the
+    /// organizations and peers that the profile names now.
     Completions {
         /// The shell.
         shell: Shell,
@@ -147,6 +166,11 @@ pub(crate) enum Record {
         #[arg(long)]
         version: Option<u32>,
     },
+    /// Show when which version became the newest or the active one, and in which transaction.
+    History {
+        /// The record.
+        record: Id,
+    },
     /// Review a pending version as a records officer: open it, check it, and confirm it if it
     /// passes.
     Confirm {
@@ -195,7 +219,66 @@ pub(crate) enum Record {
         /// Replace the file if it exists.
         #[arg(long)]
         force: bool,
+        /// Read only a part, as curl writes it: `0-499` the first 500 bytes, `500-` all that
+        /// follow, `-500` the last 500. The rest of the document is neither fetched nor verified.
+        #[arg(long, value_name = "RANGE", allow_hyphen_values = true)]
+        range: Option<ByteRange>,
     },
+    /// List uploads that were interrupted, or drop one.
+    Uploads {
+        /// Forget the unfinished upload of this record; its ciphertext here is removed.
+        #[arg(long, value_name = "RECORD")]
+        drop: Option<Id>,
+    },
+    /// Go on with an interrupted upload: the same ciphertext, without the document.
+    Resume {
+        /// The record, as `record uploads` lists it.
+        record: Id,
+    },
+}
+
+/// Bytes of a document, as curl and HTTP write them: both ends are included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ByteRange {
+    /// From here to there.
+    Between(u64, u64),
+    /// From here to the end.
+    From(u64),
+    /// So many at the end.
+    Last(u64),
+}
+
+impl std::str::FromStr for ByteRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rule = || "expected START-END, START- or -COUNT, in bytes".to_owned();
+        let (start, end) = text.split_once('-').ok_or_else(rule)?;
+        let number = |text: &str| match text.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => text.parse::<u64>().map_err(|_| rule()),
+            false => Err(rule()),
+        };
+        match (start, end) {
+            ("", count) => Ok(Self::Last(number(count)?)),
+            (start, "") => Ok(Self::From(number(start)?)),
+            (start, end) => match (number(start)?, number(end)?) {
+                (start, end) if start <= end => Ok(Self::Between(start, end)),
+                _ => Err("the range ends before it begins".to_owned()),
+            },
+        }
+    }
+}
+
+impl ByteRange {
+    /// The range in a document of so many bytes, its end excluded; nothing if it is not inside.
+    pub(crate) fn within(self, content_bytes: u64) -> Option<std::ops::Range<u64>> {
+        let range = match self {
+            Self::Between(start, end) => start..end.checked_add(1)?,
+            Self::From(start) => start..content_bytes,
+            Self::Last(count) => content_bytes.checked_sub(count)?..content_bytes,
+        };
+        (range.start < range.end && range.end <= content_bytes).then_some(range)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -257,6 +340,134 @@ pub(crate) enum Channel {
         #[arg(long)]
         to: Option<u64>,
     },
+    /// Print the configuration in force as JSON, which `update propose` takes back when edited.
+    Config {
+        /// Write it into this file instead; the file must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Change the configuration: propose, show, sign, merge, submit.
+    ///
+    /// A change travels as one file, without secrets, from administrator to administrator. Each
+    /// looks at it and signs it, offline if she likes; when the administrators' policy is
+    /// satisfied, any of them submits it. It is in force from the block after its own on,
+    /// everywhere: a revoked certificate counts no more, and its open streams end.
+    #[command(subcommand)]
+    Update(Update),
+}
+
+/// What every proposal takes.
+#[derive(Debug, Args)]
+pub(crate) struct Proposed {
+    /// Why, for those who are asked to sign.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: String,
+    /// The file to write; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Update {
+    /// Propose an edited configuration, as `channel config` printed it.
+    Propose {
+        /// The edited configuration, JSON.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        #[command(flatten)]
+        proposed: Proposed,
+    },
+    /// Propose to revoke certificates: of identities, of TLS, or both.
+    Revoke {
+        /// Their fingerprints (SHA-256 of the certificate).
+        #[arg(required = true)]
+        fingerprints: Vec<stela_consent::Hex<32>>,
+        /// Whose they are; without it, of the profile's organization.
+        #[arg(long)]
+        organization: Option<OrgId>,
+        #[command(flatten)]
+        proposed: Proposed,
+    },
+    /// Propose one more orderer. Start it when the change is in force; it joins with the genesis
+    /// block and the configuration in force (`stela admin join`).
+    AddOrderer {
+        /// Whose it is.
+        #[arg(long)]
+        organization: OrgId,
+        /// Where it answers, `host:port`.
+        #[arg(long)]
+        address: String,
+        /// The certificate under which it signs, PEM.
+        #[arg(long, value_name = "FILE")]
+        identity: PathBuf,
+        /// Its TLS certificate, PEM.
+        #[arg(long, value_name = "FILE")]
+        tls: PathBuf,
+        /// How many orderers must sign a block then; without it, a majority or as many as now.
+        #[arg(long)]
+        quorum: Option<u32>,
+        #[command(flatten)]
+        proposed: Proposed,
+    },
+    /// Propose to remove an orderer.
+    RemoveOrderer {
+        /// Its number; `channel config` shows it.
+        id: u64,
+        /// How many orderers must sign a block then; without it, as many as now if they are left.
+        #[arg(long)]
+        quorum: Option<u32>,
+        #[command(flatten)]
+        proposed: Proposed,
+    },
+    /// Propose a contract, or a new version of one. Install its package on the peers before.
+    SetContract {
+        /// Its name.
+        name: String,
+        /// Its version, for people.
+        #[arg(long)]
+        version: String,
+        /// The package; its hash goes into the configuration.
+        #[arg(long, value_name = "FILE")]
+        package: PathBuf,
+        /// The endorsement policy; without it, the one that the contract has.
+        #[arg(long)]
+        policy: Option<String>,
+        #[command(flatten)]
+        proposed: Proposed,
+    },
+    /// Propose another policy for changing the configuration.
+    SetPolicy {
+        /// Such as `OutOf(2, 'HospitalA.admin', 'HospitalB.admin', 'HospitalC.admin')`.
+        policy: String,
+        #[command(flatten)]
+        proposed: Proposed,
+    },
+    /// Show what a proposal changes, who has signed it, and what it still needs; works offline.
+    Show {
+        /// The proposal.
+        file: PathBuf,
+    },
+    /// Show a proposal and sign it; works offline.
+    Sign {
+        /// The proposal; the signature is added to it.
+        file: PathBuf,
+        /// Sign without asking.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Take signatures over from copies of a proposal; works offline.
+    Merge {
+        /// The proposal that gets them.
+        file: PathBuf,
+        /// The copies.
+        #[arg(required = true)]
+        copies: Vec<PathBuf>,
+    },
+    /// Submit a proposal and wait until it is committed.
+    Submit {
+        /// The proposal.
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -265,6 +476,19 @@ pub(crate) enum Tx {
     Status {
         /// Its id.
         id: stela_consent::Hex<32>,
+    },
+    /// Say in words why a transaction has its verdict, and what to do.
+    ///
+    /// Names which key was read at which version and who changed it since, whose endorsement is
+    /// missing or is of something else, by how much a time is off; and of a transaction that is not
+    /// committed, what can still become of it.
+    Explain {
+        /// Its id.
+        id: stela_consent::Hex<32>,
+        /// When it was made, such as 2026-11-22T15:28:44Z: then it is known whether one that is not
+        /// committed can still be.
+        #[arg(long, value_name = "TIME", value_parser = crate::commands::parse_time)]
+        made: Option<u64>,
     },
 }
 
@@ -335,6 +559,10 @@ pub(crate) enum Admin {
         node: NodeAddress,
         /// The genesis block, as the consortium gave it.
         genesis: PathBuf,
+        /// Send the configuration in force along, as the profile's peer says it: for an orderer that
+        /// was added after the genesis block.
+        #[arg(long)]
+        current: bool,
     },
     /// Install a contract package on a peer.
     Install {
@@ -350,10 +578,58 @@ pub(crate) enum Admin {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Storage {
+    /// Show what the nodes keep, what they found lost, and what was mended from whom; for
+    /// administrators.
+    Report {
+        /// Only the node that answers members here, `host:port`, as the channel names it.
+        #[arg(long)]
+        node: Option<String>,
+    },
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn ranges_are_those_of_curl_and_lie_inside_the_document() {
+        let check = |text: &str, expect: Option<std::ops::Range<u64>>| {
+            let range: ByteRange = text.parse().unwrap();
+            assert_eq!(range.within(1_000), expect, "{text}");
+        };
+        check("0-499", Some(0..500));
+        check("500-500", Some(500..501));
+        check("999-", Some(999..1_000));
+        check("-1000", Some(0..1_000));
+        check("-1", Some(999..1_000));
+        check("0-999", Some(0..1_000));
+        for outside in [
+            "0-1000",
+            "1000-",
+            "-1001",
+            "-0",
+            "18446744073709551615-",
+            "0-18446744073709551615",
+        ] {
+            check(outside, None);
+        }
+        for wrong in [
+            "",
+            "-",
+            "5",
+            "x-",
+            "1-x",
+            "+1-2",
+            "5-4",
+            "1-2-3",
+            "99999999999999999999-",
+        ] {
+            assert!(wrong.parse::<ByteRange>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_arguments_contradict_one_another_nowhere() {

@@ -1,14 +1,20 @@
 //! The command `stela`.
 //!
 //! `arguments` says what can be asked, `profile` who asks and of whom, `session` connects, and each
-//! file of `commands` does one thing. `output` prints it, as text or as JSON.
+//! file of `commands` does one thing; `doctor` finds out what is wrong. `output` prints it, as text or
+//! as JSON; `transfer` shows how far a record is on its way.
 
 mod arguments;
 mod commands;
+mod configuration;
+mod doctor;
 mod failure;
+mod interrupt;
+mod limits;
 mod output;
 mod profile;
 mod session;
+mod transfer;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -32,29 +38,9 @@ async fn main() -> ExitCode {
         .log_internal_errors(false)
         .init();
     let output = Output::new(arguments.json);
-    let outcome = tokio::select! {
-        outcome = commands::run(arguments, &output) => outcome,
-        () = told_to_end() => Err(failure::interrupted()),
-    };
+    let outcome = commands::run(arguments, &output).await;
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error, &output),
     }
-}
-
-/// `Ctrl-C`, a request to end, or a closed terminal. What is under way is dropped, which removes
-/// files that are not yet complete.
-async fn told_to_end() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ];
-    let mut signals: Vec<_> = kinds
-        .into_iter()
-        .filter_map(|kind| signal(kind).ok())
-        .collect();
-    let waiting = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
-    futures::future::select_all(waiting).await;
 }

@@ -5,6 +5,8 @@ use std::io::{IsTerminal, Write};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use crate::transfer::Transfer;
+
 /// Where answers go.
 pub(crate) struct Output {
     json: bool,
@@ -54,10 +56,19 @@ impl Output {
         }
     }
 
+    /// What shows how far a transfer is, on a terminal only.
+    pub(crate) fn transfer(&self) -> Transfer {
+        Transfer::new(self.is_watched())
+    }
+
+    /// Whether a person looks on who did not ask for JSON.
+    fn is_watched(&self) -> bool {
+        !self.json && std::io::stderr().is_terminal()
+    }
+
     /// A spinner that says what is going on, on a terminal only; it goes away when dropped.
     pub(crate) fn progress(&self, what: &str) -> Progress {
-        let visible = !self.json && std::io::stderr().is_terminal();
-        let bar = if visible {
+        let bar = if self.is_watched() {
             ProgressBar::new_spinner()
         } else {
             ProgressBar::hidden()
@@ -68,6 +79,16 @@ impl Output {
         bar.set_message(what.to_owned());
         bar.enable_steady_tick(std::time::Duration::from_millis(100));
         Progress(bar)
+    }
+
+    /// A bar that fills while so many steps are done, on a terminal only.
+    pub(crate) fn bar(&self, what: &str, steps: u64) -> Progress {
+        let progress = self.progress(what);
+        progress.0.set_length(steps);
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {bar:24} {pos}/{len}") {
+            progress.0.set_style(style);
+        }
+        progress
     }
 }
 
@@ -80,13 +101,31 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// A running spinner.
+/// A running spinner or bar.
 pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    /// Says something else from now on.
+    pub(crate) fn say(&self, what: &str) {
+        self.0.set_message(what.to_owned());
+    }
+
+    /// One step is done.
+    pub(crate) fn step(&self) {
+        self.0.inc(1);
+    }
+}
 
 impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
+}
+
+/// What another machine said, without what would make a terminal do things.
+pub(crate) fn printable(text: &str) -> String {
+    let visible = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(visible).collect()
 }
 
 /// A table with aligned columns and a heading.

@@ -3,11 +3,13 @@
 //! | In the folder | What |
 //! |---|---|
 //! | `profile.toml` | the settings below; paths in it are relative to the folder |
+//! | (`genesis`) | the genesis block; with it, a configuration is taken from a peer only if it follows from this one |
 //! | `identity/` | `cert.pem` and `key.pem`, under which she signs |
 //! | `tls/` | the certificate and key that she shows in TLS |
 //! | `encryption.key` | the key pair for which record keys are wrapped; made by `stela register` |
 //! | `swarm.key` | the key of the private IPFS swarm |
 //! | `ipfs/` | her own node's blocks |
+//! | `transfers/` | uploads and reads that were interrupted, with what resuming them needs |
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,30 +17,47 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde::Deserialize;
 use stela_client::{Endpoint, Gateway, GatewayOptions};
-use stela_identity::Credentials;
 use stela_identity::tls::{TlsIdentity, TlsRoots, TlsSettings};
-use stela_protocol::{ChannelId, ContractName, OrgId};
+use stela_identity::{Configuration, Credentials};
+use stela_protocol::block::Block;
+use stela_protocol::{ChannelId, ContractName, OrgId, config};
 use stela_records::keys::EncryptionKeyPair;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Settings {
-    organization: String,
-    channel: String,
+pub(crate) struct Settings {
+    pub(crate) organization: String,
+    pub(crate) channel: String,
     contract: String,
-    identity: PathBuf,
-    tls: PathBuf,
-    tls_roots: PathBuf,
-    swarm_key: PathBuf,
-    encryption_key: PathBuf,
-    peers: Vec<Peer>,
+    pub(crate) identity: PathBuf,
+    pub(crate) tls: PathBuf,
+    pub(crate) tls_roots: PathBuf,
+    pub(crate) swarm_key: PathBuf,
+    pub(crate) encryption_key: PathBuf,
+    #[serde(default)]
+    pub(crate) genesis: Option<PathBuf>,
+    pub(crate) peers: Vec<Peer>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Peer {
-    organization: String,
-    address: String,
+pub(crate) struct Peer {
+    pub(crate) organization: String,
+    pub(crate) address: String,
+}
+
+impl Settings {
+    /// Reads `profile.toml` in a profile's folder.
+    pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join("profile.toml");
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "no profile at {}; name its folder with --profile",
+                path.display()
+            )
+        })?;
+        toml::from_str(&text).with_context(|| format!("{} is not valid", path.display()))
+    }
 }
 
 /// A user's profile, read and checked.
@@ -54,15 +73,7 @@ pub(crate) struct Profile {
 
 impl Profile {
     pub(crate) fn load(folder: &Path) -> anyhow::Result<Self> {
-        let path = folder.join("profile.toml");
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!(
-                "no profile at {}; name its folder with --profile",
-                path.display()
-            )
-        })?;
-        let settings: Settings =
-            toml::from_str(&text).with_context(|| format!("{} is not valid", path.display()))?;
+        let settings = Settings::read(folder)?;
         let identity = folder.join(&settings.identity);
         let credentials = Credentials::load(&identity)
             .with_context(|| format!("no usable identity in {}", identity.display()))?;
@@ -113,12 +124,30 @@ impl Profile {
         Ok(Gateway::connect(options)?)
     }
 
+    /// The configuration in the genesis block, if the profile names one.
+    pub(crate) fn genesis(&self) -> anyhow::Result<Option<Configuration>> {
+        let Some(path) = &self.settings.genesis else {
+            return Ok(None);
+        };
+        let path = self.folder.join(path);
+        let read = || -> anyhow::Result<Configuration> {
+            let block = Block::decode(std::fs::read(&path)?.into())?;
+            Ok(Configuration::new(config::from_genesis(&block)?.0)?)
+        };
+        let genesis = read().with_context(|| format!("genesis block {}", path.display()))?;
+        Ok(Some(genesis))
+    }
+
     pub(crate) fn swarm_key(&self) -> PathBuf {
         self.folder.join(&self.settings.swarm_key)
     }
 
     pub(crate) fn blocks(&self) -> PathBuf {
         self.folder.join("ipfs")
+    }
+
+    pub(crate) fn transfers(&self) -> PathBuf {
+        self.folder.join("transfers")
     }
 
     fn encryption_path(&self) -> PathBuf {
@@ -156,7 +185,7 @@ impl Profile {
 }
 
 /// Every organization's TLS roots: one `ORGANIZATION.pem` for each.
-fn roots(folder: &Path) -> anyhow::Result<TlsRoots> {
+pub(crate) fn roots(folder: &Path) -> anyhow::Result<TlsRoots> {
     let mut roots = TlsRoots::new();
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("no TLS roots in {}", folder.display()))?;

@@ -132,6 +132,27 @@ fn a_failure_is_json_for_programs_too() {
 }
 
 #[test]
+fn the_doctor_looks_at_a_profile_without_a_network() {
+    let folder = folder();
+    let here = folder.path();
+    let nothing = stela(here, &["--json", "doctor"]);
+    assert_eq!(nothing.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&nothing.stdout).expect("one document");
+    assert_eq!(report["well"], false);
+    assert_eq!(report["findings"][0]["check"], "files");
+    let text = stela(here, &["doctor", "--config", "none.toml"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(
+        text.contains("FAILED") && text.contains("What to do"),
+        "{text}"
+    );
+    assert!(!text.contains('\u{1b}'), "colours only on a terminal");
+    let wrong = stela(here, &["doctor", "--genesis", "none.block"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("none.block"));
+}
+
+#[test]
 fn completions_and_help_are_there() {
     let folder = folder();
     for shell in ["bash", "zsh", "fish"] {

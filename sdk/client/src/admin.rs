@@ -92,6 +92,8 @@ pub struct ChannelStatus {
     pub term: u64,
     /// The node's own number; orderers only.
     pub orderer: Option<u64>,
+    /// Why the channel is not served, as the node says; peers only, and only when it is not.
+    pub halted: Option<String>,
 }
 
 impl Admin {
@@ -122,12 +124,22 @@ impl Admin {
     /// # Errors
     /// [`AdminError`] when the block is none, or the node refuses.
     pub async fn join(&self, genesis: Bytes) -> Result<(), AdminError> {
+        self.join_with(genesis, Bytes::new()).await
+    }
+
+    /// The same for an orderer that the genesis block does not name, because it was added later:
+    /// with the configuration in force (an encoded `ChannelConfig`), in which it finds the others.
+    ///
+    /// # Errors
+    /// As [`Admin::join`].
+    pub async fn join_with(&self, genesis: Bytes, current: Bytes) -> Result<(), AdminError> {
         let block = Block::decode(genesis.clone()).map_err(ConfigError::Block)?;
         let (_, config) = config::from_genesis(&block)?;
         let header = self.signer.request_header(&config.channel, "Join");
         let request = self.request(&pb::JoinRequest {
             header: Some(header),
             genesis,
+            config: current,
         });
         let mut client = self.client.clone();
         self.answer(
@@ -255,5 +267,6 @@ fn channel_status(status: &pb::ChannelStatus) -> Result<ChannelStatus, IdError> 
         leader: some(status.leader),
         term: status.term,
         orderer: some(status.orderer),
+        halted: (!status.halted.is_empty()).then(|| status.halted.clone()),
     })
 }

@@ -67,7 +67,8 @@ impl BlockStream {
         }
     }
 
-    /// Also checks that a quorum of the orderers signed each block. Block 0 carries no signatures:
+    /// Also checks that a quorum of the orderers signed each block, by the configuration in force
+    /// before it. Block 0 carries no signatures:
     /// whoever reads it compares its hash with the one known from the consortium, or goes on to
     /// block 1, which names it.
     #[must_use]
@@ -76,8 +77,8 @@ impl BlockStream {
         self
     }
 
-    fn check_signatures(&self, block: CheckedBlock) -> Result<CheckedBlock, BlocksError> {
-        match &self.quorum {
+    fn check_signatures(&mut self, block: CheckedBlock) -> Result<CheckedBlock, BlocksError> {
+        match &mut self.quorum {
             Some(quorum) if block.block.header.number.0 > 0 => quorum.check(&block.block)?,
             _ => {}
         }

@@ -4,10 +4,12 @@
 use std::io;
 use std::path::PathBuf;
 
-use stela_identity::CertificateError;
+use stela_identity::ConfigurationError;
+use stela_identity::config_update::{ConfigUpdateError, SignerError, WrongLastConfig};
 use stela_identity::tls::TlsError;
 use stela_protocol::block::BlockError;
 use stela_protocol::config::ConfigError;
+use stela_protocol::difference::ResultDifference;
 use stela_protocol::transaction::TransactionError;
 use stela_protocol::{
     BlockNumber, ChannelId, Hash32, IdError, RpcError, TransactionId, UnknownCode, ValidationCode,
@@ -131,6 +133,15 @@ impl EndorseError {
     /// Whether trying again can help.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Rpc { source, .. } if source.is_retryable())
+    }
+
+    /// Which endorsers found another result than the others, and in what it differs; empty when that
+    /// is not why it failed. Keys are named, values never.
+    pub fn differences(&self) -> &[ResultDifference] {
+        match self {
+            Self::Rpc { source, .. } => &source.differences,
+            _ => &[],
+        }
     }
 }
 
@@ -304,6 +315,12 @@ pub enum QueryError {
         /// What was answered about.
         actual: ChannelId,
     },
+    /// The history in the answer is not one that was asked for.
+    #[error("the peer's history of a key on channel {channel} is too long or not in order")]
+    History {
+        /// The channel.
+        channel: ChannelId,
+    },
 }
 
 impl QueryError {
@@ -436,9 +453,17 @@ pub enum BlocksError {
         /// What is wrong.
         why: String,
     },
-    /// Too few orderers signed.
+    /// Too few orderers signed, or a configuration is not what the header says.
     #[error(transparent)]
     Quorum(#[from] QuorumError),
+    /// The peer's configuration does not follow from the one that is trusted.
+    #[error("the configuration of channel {channel} does not follow from the one known: {why}")]
+    Configuration {
+        /// The channel.
+        channel: ChannelId,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 impl BlocksError {
@@ -451,14 +476,9 @@ impl BlocksError {
 /// The orderers' signatures do not make a block genuine.
 #[derive(Debug, thiserror::Error)]
 pub enum QuorumError {
-    /// An orderer's certificate in the configuration cannot be used.
-    #[error("the certificate of orderer {orderer}: {source}")]
-    Certificate {
-        /// The orderer's number.
-        orderer: u64,
-        /// Why not.
-        source: CertificateError,
-    },
+    /// The header does not say truly which configuration is in force after the block.
+    #[error(transparent)]
+    LastConfig(#[from] WrongLastConfig),
     /// The block is of another channel.
     #[error("block {number} is of channel {actual}, not {channel}")]
     OtherChannel {
@@ -485,6 +505,59 @@ impl QuorumError {
     /// Whether trying again can help.
     pub fn is_retryable(&self) -> bool {
         false
+    }
+}
+
+/// A change of the configuration on its way could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelUpdateError {
+    /// The file is something else.
+    #[error("this is no proposed change of a configuration: {0}")]
+    Format(String),
+    /// The configuration that it is made for cannot be used.
+    #[error("the configuration that it is made for: {0}")]
+    Base(#[from] ConfigurationError),
+    /// It breaks a rule.
+    #[error(transparent)]
+    Rule(#[from] ConfigUpdateError),
+    /// A signature in it, or the one to be made, does not count.
+    #[error("a signature of it: {0}")]
+    Signer(#[from] SignerError),
+    /// The other file holds another change.
+    #[error("the files hold different changes")]
+    Different,
+    /// Nothing is changed.
+    #[error("the configuration would be the same")]
+    Nothing,
+    /// The channel knows another configuration meanwhile.
+    #[error(
+        "the change is made for configuration {base}, but {sequence} is in force: propose it again"
+    )]
+    Outdated {
+        /// The number of the configuration that it is made for.
+        base: u64,
+        /// The number of the one in force.
+        sequence: u64,
+    },
+    /// The channel could not be asked.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// It was refused, or it is open whether it was committed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// It was committed and does not count.
+    #[error(transparent)]
+    Invalid(#[from] InvalidTransaction),
+}
+
+impl ChannelUpdateError {
+    /// Whether trying again can help.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Query(error) => error.is_retryable(),
+            Self::Commit(error) => error.is_retryable(),
+            _ => false,
+        }
     }
 }
 
@@ -564,5 +637,67 @@ impl AdminError {
     /// Whether trying again can help.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Rpc { source, .. } if source.is_retryable())
+    }
+}
+
+/// A node did not say how it is.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthError {
+    /// The node refused or failed.
+    #[error("asking {address} how it is: {source}")]
+    Rpc {
+        /// Where the node answers.
+        address: String,
+        /// What the node answered.
+        source: RpcError,
+    },
+    /// The answer is not well formed.
+    #[error("what {address} says of itself is not well formed: {why}")]
+    Format {
+        /// Where the node answers.
+        address: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl HealthError {
+    /// Whether trying again can help.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Rpc { source, .. } if source.is_retryable())
+    }
+}
+
+/// A transaction could not be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// The verdict.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The channel's configuration.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The blocks.
+    #[error(transparent)]
+    Blocks(#[from] BlocksError),
+    /// The block that a peer names does not have the transaction.
+    #[error("block {block} does not have transaction {transaction}, though a peer says so")]
+    Elsewhere {
+        /// The transaction.
+        transaction: TransactionId,
+        /// The block.
+        block: BlockNumber,
+    },
+}
+
+impl ExplainError {
+    /// Whether trying again can help.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Commit(error) => error.is_retryable(),
+            Self::Query(error) => error.is_retryable(),
+            Self::Blocks(error) => error.is_retryable(),
+            Self::Elsewhere { .. } => false,
+        }
     }
 }

@@ -11,7 +11,7 @@ use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use stela_identity::tls::{self, TlsIncoming, TlsRoots, TlsSettings};
 use stela_identity::{
-    Certificate, CertificateAuthority, Credentials, Subject, TlsAuthority, Validity,
+    Certificate, CertificateAuthority, Configuration, Credentials, Subject, TlsAuthority, Validity,
 };
 use stela_protocol::block::Block;
 use stela_protocol::config::ChannelConfig;
@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) organization: OrgId,
     pub(crate) user: Arc<Credentials>,
     pub(crate) peer: Arc<Credentials>,
+    /// Two administrators, who change the configuration together.
+    pub(crate) admins: Vec<Arc<Credentials>>,
     pub(crate) orderers: Vec<Credentials>,
     pub(crate) tls: TlsSettings,
     pub(crate) config: pb::ChannelConfig,
@@ -70,6 +72,9 @@ impl World {
         Self {
             user: Arc::new(issue("user", "practitioner")),
             peer: Arc::new(issue("peer0", "peer")),
+            admins: ["admin1", "admin2"]
+                .map(|name| Arc::new(issue(name, "admin")))
+                .to_vec(),
             tls: TlsSettings::new(identity, &roots).unwrap(),
             organization,
             orderers,
@@ -110,7 +115,7 @@ impl World {
                 BlockNumber(number),
                 previous,
                 BlockNumber(0),
-                number,
+                VALIDITY.not_before_ms + number,
                 envelopes,
             );
             block.signatures = signers
@@ -122,7 +127,11 @@ impl World {
         blocks
     }
 
-    fn header_signature(&self, index: usize, block: &Block) -> pb::HeaderSignature {
+    pub(crate) fn configuration(&self) -> Arc<Configuration> {
+        Arc::new(Configuration::new(self.config.encode_to_vec().into()).unwrap())
+    }
+
+    pub(crate) fn header_signature(&self, index: usize, block: &Block) -> pb::HeaderSignature {
         let signature = self.orderers[index].sign(domain::HEADER, block.hash.as_bytes());
         let signature = Bytes::copy_from_slice(&signature);
         pb::HeaderSignature {
@@ -162,7 +171,7 @@ fn config(
             block_bytes_max: 1 << 20,
             envelope_bytes_max: 1 << 18,
         }),
-        admin_policy: "'HospitalA.admin'".to_owned(),
+        admin_policy: "AND('HospitalA.admin', 'HospitalA.admin')".to_owned(),
         ..Default::default()
     }
 }
@@ -189,6 +198,8 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
 /// What a test peer does beside being honest.
 #[derive(Default)]
 pub(crate) struct State {
+    /// The configuration that it says is in force, if not the world's.
+    pub(crate) config: Option<Bytes>,
     /// Certificates it knows; those of registrations are added.
     pub(crate) known: BTreeMap<Fingerprint, Certificate>,
     /// Answers to `Endorse` to be given first.
@@ -205,6 +216,8 @@ pub(crate) struct State {
     pub(crate) refuse_status: VecDeque<RpcError>,
     /// What it has beside the ledger.
     pub(crate) side: Vec<pb::FoundSideItem>,
+    /// The history of every key.
+    pub(crate) changes: Vec<pb::KeyChange>,
     /// The events of the contract.
     pub(crate) events: Vec<pb::EventsResponse>,
     /// After how many events each next stream breaks, and with what.
@@ -421,7 +434,7 @@ impl GatewayService for Service {
         let envelope = request.into_inner().envelope;
         let parsed = Envelope::decode(envelope.clone())
             .map_err(|error| RpcError::new(ErrorCode::Malformed, error.to_string()))?;
-        let creator = parsed.header().expect("a call or a registration").creator;
+        let creator = parsed.header().creator;
         let certificate = match &parsed.body {
             Body::Registration(registration) => {
                 Certificate::from_der(&registration.certificate).unwrap()
@@ -458,9 +471,7 @@ impl GatewayService for Service {
         let ordered = state.submitted.len() > state.lose;
         let same = state.submitted.iter().any(|bytes| {
             let envelope = Envelope::decode(bytes.clone()).expect("it was checked");
-            envelope
-                .header()
-                .is_some_and(|h| h.id().as_bytes()[..] == request.transaction_id)
+            envelope.header().id().as_bytes()[..] == request.transaction_id
         });
         if !ordered || !same {
             return Err(refused(ErrorCode::Timeout).into());
@@ -526,17 +537,29 @@ impl GatewayService for Service {
         let signed = request.into_inner();
         let request: pb::ChannelInfoRequest = body(&signed)?;
         self.authenticate(&signed, request.header.as_ref(), "ChannelInfo")?;
-        let height = self
-            .state
-            .lock()
-            .events
-            .last()
-            .map_or(1, |event| event.checkpoint.as_ref().unwrap().block + 1);
+        let (height, config) = {
+            let state = self.state.lock();
+            let event = state.events.last();
+            let height = event.map_or(1, |event| event.checkpoint.as_ref().unwrap().block + 1);
+            (height.max(state.blocks.len() as u64), state.config.clone())
+        };
         Ok(Response::new(pb::ChannelInfoResponse {
             height,
             header_hash: Hash32([1; 32]).to_bytes(),
             state_hash: Hash32([2; 32]).to_bytes(),
-            config: self.world.config.encode_to_vec().into(),
+            config: config.unwrap_or_else(|| self.world.config.encode_to_vec().into()),
+        }))
+    }
+
+    async fn key_history(
+        &self,
+        request: Request<pb::SignedBytes>,
+    ) -> Result<Response<pb::KeyHistoryResponse>, Status> {
+        let signed = request.into_inner();
+        let request: pb::KeyHistoryRequest = body(&signed)?;
+        self.authenticate(&signed, request.header.as_ref(), "KeyHistory")?;
+        Ok(Response::new(pb::KeyHistoryResponse {
+            changes: self.state.lock().changes.clone(),
         }))
     }
 
@@ -606,6 +629,7 @@ impl AdminService for Service {
             leader: 2,
             term: 4,
             orderer: 1,
+            halted: "it is damaged".to_owned(),
             ..Default::default()
         };
         Ok(Response::new(pb::StatusResponse {

@@ -28,19 +28,26 @@
 //!   resubmits anything else.
 //! - What a peer answers is checked before it is handed out: results and endorsements are well
 //!   formed, side items fit their commitments, blocks follow one another.
+//! - A configuration is taken from a peer only if it follows, block by block and signature by
+//!   signature, from one that is trusted ([`Network::configuration`]).
 //! - Every call fails over between the endpoints of the gateway; streams go on where they were.
 //! - Time and randomness come from [`Sources`] alone.
 
 mod admin;
 mod back_off;
 mod blocks;
+mod channel_update;
 mod checkpoint;
 mod commit;
+mod configuration;
 mod contract;
 mod endpoints;
 mod error;
 mod events;
+mod explain;
 mod gateway;
+mod health;
+mod history;
 pub mod limits;
 mod network;
 mod options;
@@ -53,16 +60,23 @@ mod transaction;
 
 pub use admin::{Admin, AdminOptions, ChannelStatus, NodeStatus};
 pub use blocks::{BlockStream, CheckedBlock};
+pub use channel_update::ChannelUpdate;
 pub use checkpoint::{Checkpoint, FileCheckpointer};
 pub use commit::{Commit, CommitStatus};
 pub use contract::{Contract, Submitted};
 pub use error::{
-    AdminError, BlocksError, CheckpointError, CommitError, ConnectError, EndorseError,
-    EvaluateError, EventsError, InvalidTransaction, ProposalError, QueryError, QuorumError,
-    RegisterError, SideError, SubmitError, TransactError,
+    AdminError, BlocksError, ChannelUpdateError, CheckpointError, CommitError, ConnectError,
+    EndorseError, EvaluateError, EventsError, ExplainError, HealthError, InvalidTransaction,
+    ProposalError, QueryError, QuorumError, RegisterError, SideError, SubmitError, TransactError,
 };
 pub use events::{Event, EventStream, Start};
+pub use explain::{
+    Cause, Change, ChangedRange, ChangedRead, Committed, Endorser, ExplainOptions, Explanation,
+    Fate, Fault, Party, Prospect, Style, Uncommitted,
+};
 pub use gateway::Gateway;
+pub use health::{ChannelHealth, ClockOffset, Health, NodeHealth};
+pub use history::KeyChange;
 pub use network::{ChannelInfo, Network};
 pub use options::{Endpoint, GatewayOptions, Timeouts};
 pub use proposal::{Evaluation, Proposal, ProposalBuilder};

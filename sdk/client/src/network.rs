@@ -14,10 +14,11 @@ use crate::blocks::BlockStream;
 use crate::commit::Commit;
 use crate::contract::Contract;
 use crate::endpoints::{is_elsewhere, unary};
-use crate::error::{EndorseError, QueryError, RegisterError, SideError};
+use crate::error::{EndorseError, ExplainError, QueryError, RegisterError, SideError};
 use crate::events::{EventStream, Start};
+use crate::explain::{self, ExplainOptions, Explanation};
 use crate::gateway::Inner;
-use crate::limits::SIDE_ITEMS_PER_CALL_MAX;
+use crate::limits::{CONFIG_WAIT, SIDE_ITEMS_PER_CALL_MAX};
 use crate::registration::{self, Registered};
 use crate::transaction::Transaction;
 
@@ -64,6 +65,19 @@ impl Network {
     /// # Errors
     /// [`QueryError`] when no peer answers, or an answer cannot be used.
     pub async fn info(&self) -> Result<ChannelInfo, QueryError> {
+        self.ask_info(Duration::ZERO, 0).await
+    }
+
+    /// The same, as soon as a configuration with a higher number than `sequence` is in force; at
+    /// the latest after [`CONFIG_WAIT`], with the one that is in force then.
+    ///
+    /// # Errors
+    /// As [`Network::info`].
+    pub async fn info_after(&self, sequence: u64) -> Result<ChannelInfo, QueryError> {
+        self.ask_info(CONFIG_WAIT, sequence).await
+    }
+
+    async fn ask_info(&self, wait: Duration, sequence: u64) -> Result<ChannelInfo, QueryError> {
         let is_elsewhere = |error: &QueryError| match error {
             QueryError::Rpc { source, .. } => is_elsewhere(source),
             _ => true,
@@ -77,10 +91,12 @@ impl Network {
                     .request_header(&self.channel, "ChannelInfo");
                 let request = pb::ChannelInfoRequest {
                     header: Some(header),
+                    wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+                    sequence,
                 };
                 let request = self.inner.signer.request(&request);
                 let call = client.channel_info(request);
-                let answer = unary(self.inner.timeouts.request, call).await;
+                let answer = unary(self.inner.timeouts.request + wait, call).await;
                 let rpc = |source| QueryError::Rpc {
                     channel: self.channel.clone(),
                     source,
@@ -180,6 +196,21 @@ impl Network {
     /// Any transaction of the channel, to ask for its verdict.
     pub fn commit(&self, transaction: TransactionId) -> Commit {
         Commit::new(self.clone(), transaction)
+    }
+
+    /// Why a transaction has the verdict that it has: which of its reads were changed by whom, whose
+    /// endorsement is missing, what can still become of it. `looked_at` hears how many blocks were
+    /// looked at so far, of at most `EXPLAIN_BLOCKS_MAX`.
+    ///
+    /// # Errors
+    /// [`ExplainError`] when no peer answers, or the blocks are not as they must be.
+    pub async fn explain(
+        &self,
+        transaction: TransactionId,
+        options: ExplainOptions,
+        looked_at: impl Fn(u64),
+    ) -> Result<Explanation, ExplainError> {
+        explain::explain(self, transaction, options, looked_at).await
     }
 
     /// A transaction from its envelope, as kept from before a crash.

@@ -1,78 +1,89 @@
-//! Whether enough orderers signed a block.
+//! Whether enough orderers signed a block, under the configuration that was in force before it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use stela_identity::{Certificate, PublicKey};
-use stela_protocol::ChannelId;
+use stela_identity::{Configuration, PublicKey, config_update};
+use stela_protocol::BlockNumber;
 use stela_protocol::block::Block;
-use stela_protocol::config::ChannelConfig;
 use stela_protocol::hash::domain;
 
 use crate::error::QuorumError;
 
-/// The orderers of a configuration and how many of them must sign.
+/// The configuration by which the next block is judged. Blocks that change it are followed, so one
+/// that the caller trusts vouches for all that come after it.
 #[derive(Debug, Clone)]
 pub struct Quorum {
-    channel: ChannelId,
-    keys: BTreeMap<u64, PublicKey>,
-    needed: usize,
+    current: Arc<Configuration>,
+    /// The block that put it into force, when it is known.
+    last_config: Option<BlockNumber>,
 }
 
 impl Quorum {
-    /// Takes the orderers of a configuration that the caller trusts.
-    ///
-    /// # Errors
-    /// [`QuorumError::Certificate`] when an orderer's certificate cannot be used.
-    pub fn new(config: &ChannelConfig) -> Result<Self, QuorumError> {
-        let keys = config.orderers.values().map(|orderer| {
-            let certificate = Certificate::from_der(&orderer.certificate).map_err(|source| {
-                QuorumError::Certificate {
-                    orderer: orderer.id,
-                    source,
-                }
-            })?;
-            Ok((orderer.id, *certificate.public_key()))
-        });
-        Ok(Self {
-            channel: config.channel.clone(),
-            keys: keys.collect::<Result<_, QuorumError>>()?,
-            needed: config.orderer_quorum,
-        })
+    /// Begins with a configuration that the caller trusts, and that is in force before the first
+    /// block that is checked.
+    pub fn new(configuration: impl Into<Arc<Configuration>>) -> Self {
+        Self {
+            current: configuration.into(),
+            last_config: None,
+        }
     }
 
-    /// Checks that enough different orderers signed the block's header. One key counts once.
+    /// The configuration in force after the last block that was checked.
+    pub fn configuration(&self) -> &Configuration {
+        &self.current
+    }
+
+    /// The same, taken out.
+    pub(crate) fn into_configuration(self) -> Arc<Configuration> {
+        self.current
+    }
+
+    /// Checks that enough different orderers signed the block's header, each with a certificate
+    /// that is accepted and valid at the block's time. Then follows the block if it changes the
+    /// configuration, and checks what its header says about that.
     ///
     /// # Errors
-    /// [`QuorumError`] when the block is of another channel or too few signed it.
-    pub fn check(&self, block: &Block) -> Result<(), QuorumError> {
-        let number = block.header.number;
-        if block.header.channel != self.channel {
-            let (channel, actual) = (self.channel.clone(), block.header.channel.clone());
+    /// [`QuorumError`]; the configuration in force then stays.
+    pub fn check(&mut self, block: &Block) -> Result<(), QuorumError> {
+        let (number, found) = (block.header.number, block.header.last_config);
+        let config = self.current.config();
+        if block.header.channel != config.channel {
+            let (channel, actual) = (config.channel.clone(), block.header.channel.clone());
             return Err(QuorumError::OtherChannel {
                 number,
                 channel,
                 actual,
             });
         }
-        let signers: BTreeSet<&PublicKey> = block
-            .signatures
-            .iter()
-            .filter_map(|signature| {
-                let key = self.keys.get(&signature.orderer)?;
-                let message = block.hash.as_bytes();
-                key.verify(domain::HEADER, message, &signature.signature)
-                    .ok()
-                    .map(|()| key)
-            })
-            .collect();
-        if signers.len() < self.needed {
-            let (signed, needed) = (signers.len(), self.needed);
+        let (signed, needed) = (self.signers(block).len(), config.orderer_quorum);
+        if signed < needed {
             return Err(QuorumError::TooFew {
                 number,
                 signed,
                 needed,
             });
         }
+        // Before the first block it is not known where the configuration stands; a block that
+        // changes nothing says it.
+        let before = BlockNumber(number.0.saturating_sub(1));
+        let last = self.last_config.unwrap_or(found.min(before));
+        let new = config_update::follow(&self.current, last, block)?;
+        self.last_config = Some(found);
+        if let Some(new) = new {
+            self.current = Arc::new(new);
+        }
         Ok(())
+    }
+
+    fn signers(&self, block: &Block) -> BTreeSet<PublicKey> {
+        let signer = |signature: &stela_protocol::pb::HeaderSignature| {
+            let orderer = self.current.orderer(signature.orderer)?;
+            orderer.check_time(block.header.time_ms).ok()?;
+            let message = block.hash.as_bytes();
+            let valid = orderer.verify(domain::HEADER, message, &signature.signature);
+            valid.ok().map(|()| orderer.public_key)
+        };
+        block.signatures.iter().filter_map(signer).collect()
     }
 }

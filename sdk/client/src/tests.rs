@@ -1,14 +1,17 @@
 //! The client against a peer over real sockets: honest, faulty, and hostile.
 
+mod configuration;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use stela_identity::Certificate;
+use stela_protocol::difference::{Part, PartDifference, ResultDifference};
 use stela_protocol::hash;
 use stela_protocol::{
-    BlockNumber, ErrorCode, Hash32, OrgId, TransactionId, ValidationCode, limits, pb,
+    BlockNumber, ErrorCode, Hash32, Height, OrgId, TransactionId, ValidationCode, limits, pb,
 };
 
 use crate::fixture::{
@@ -248,11 +251,25 @@ async fn endorsers_that_disagree_are_an_error_worth_a_retry() {
     let world = world();
     let peer = world.peer().await;
     let contract = world.contract(&[&peer.address]);
-    let mismatch = refused(ErrorCode::EndorsementMismatch);
+    let difference = ResultDifference {
+        node: "HospitalB/peer0".to_owned(),
+        other: "HospitalA/peer0".to_owned(),
+        parts: vec![PartDifference {
+            part: Part::Writes,
+            count: 7,
+            keys: vec![Bytes::from_static(b"key")],
+        }],
+    };
+    let mismatch = refused(ErrorCode::EndorsementMismatch).with_differences(vec![difference]);
     peer.state.lock().endorse.push_back(Err(mismatch.clone()));
     let error = soon(contract.submit("echo", ["a"])).await.unwrap_err();
     assert!(error.is_retryable());
     assert_eq!(error.rpc(), Some(&mismatch));
+    let TransactError::Endorse(endorse) = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(endorse.differences(), &*mismatch.differences);
+    assert_eq!(endorse.differences()[0].to_string(), "writes (7)");
     peer.state
         .lock()
         .endorse
@@ -406,7 +423,7 @@ async fn a_certificate_is_registered_once() {
     let submitted = peer.state.lock().submitted.clone();
     assert!(submitted.len() >= 2 && submitted.iter().all(|next| *next == submitted[0]));
     let envelope = stela_protocol::transaction::Envelope::decode(submitted[0].clone()).unwrap();
-    assert_eq!(envelope.header().unwrap().id(), id);
+    assert_eq!(envelope.header().id(), id);
     assert_eq!(
         soon(network.register(DEADLINE)).await.unwrap(),
         Registered::Before
@@ -441,6 +458,50 @@ async fn the_state_of_a_channel() {
     );
     assert_eq!(info.config.channel, channel());
     assert_eq!(info.config.orderers.len(), 3);
+}
+
+#[tokio::test]
+async fn a_history_is_in_order_and_no_longer_than_asked() {
+    let world = world();
+    let peer = world.peer().await;
+    let network = world.network(&[&peer.address]);
+    let (contract, key) = (contract_name(), Bytes::from_static(b"k"));
+    let change = |block, id: &'static [u8]| pb::KeyChange {
+        height: Some(pb::Height {
+            block,
+            transaction: 1,
+        }),
+        transaction_id: Bytes::from_static(id),
+        deleted: block == 5,
+    };
+    let ask = |changes: Vec<pb::KeyChange>, before: Option<u64>, limit| {
+        peer.state.lock().changes = changes;
+        let before = before.map(|block| Height {
+            block,
+            transaction: 1,
+        });
+        soon(network.key_history(&contract, &key, before, limit))
+    };
+    let told = ask(vec![change(5, &[1; 32]), change(3, &[2; 32])], Some(6), 2);
+    let told = told.await.unwrap();
+    let shown: Vec<_> = told.iter().map(|c| (c.height.block, c.deleted)).collect();
+    assert_eq!(shown, [(5, true), (3, false)]);
+    let lies = [
+        (vec![change(3, &[1; 32]), change(5, &[2; 32])], None, 2),
+        (vec![change(3, &[1; 32]), change(3, &[2; 32])], None, 2),
+        (vec![change(6, &[1; 32])], Some(6), 2),
+        (vec![change(5, &[1; 32]), change(3, &[2; 32])], None, 1),
+        (vec![pb::KeyChange::default()], None, 1),
+        (vec![change(5, &[1; 31])], None, 1),
+    ];
+    for (changes, before, limit) in lies {
+        let told = ask(changes, before, limit).await;
+        let refused = matches!(
+            told,
+            Err(QueryError::History { .. } | QueryError::Format { .. })
+        );
+        assert!(refused, "{told:?}");
+    }
 }
 
 fn found(salt: &[u8], payload: &'static [u8], commitment: Hash32) -> pb::FoundSideItem {
@@ -627,7 +688,7 @@ async fn blocks_are_read_to_their_end_across_a_break() {
         state.break_blocks.extend([2, 0]);
     }
     let network = world.network(&[&peer.address]);
-    let quorum = Quorum::new(&soon(network.info()).await.unwrap().config).unwrap();
+    let quorum = Quorum::new(world.configuration());
     let stream = network
         .blocks(BlockNumber(0), Some(BlockNumber(5)))
         .signed_by(quorum);
@@ -700,9 +761,8 @@ async fn blocks_that_cannot_be_are_refused() {
 #[tokio::test]
 async fn a_block_needs_a_quorum_of_different_orderers() {
     let world = world();
-    let config = stela_protocol::config::ChannelConfig::from_pb(world.config.clone()).unwrap();
-    let quorum = Quorum::new(&config).unwrap();
-    let check = |signers: &[usize]| quorum.check(&world.chain(2, signers)[1]);
+    let quorum = Quorum::new(world.configuration());
+    let check = |signers: &[usize]| quorum.clone().check(&world.chain(2, signers)[1]);
     assert!(check(&[0, 1]).is_ok());
     assert!(check(&[2, 1, 0]).is_ok());
     for signers in [&[][..], &[1], &[1, 1]] {
@@ -718,7 +778,7 @@ async fn a_block_needs_a_quorum_of_different_orderers() {
         world.chain(2, &[0, 1]).remove(1),
     );
     block.signatures = other.signatures;
-    assert!(quorum.check(&block).is_err());
+    assert!(quorum.clone().check(&block).is_err());
 }
 
 #[tokio::test]
@@ -760,6 +820,7 @@ async fn an_administrator_joins_installs_and_looks() {
         (3, Some(2), Some(1))
     );
     assert_eq!(channel.state_hash, None);
+    assert_eq!(channel.halted.as_deref(), Some("it is damaged"));
 }
 
 #[tokio::test]

@@ -113,40 +113,7 @@ impl Transaction {
     /// [`CommitError`] when the envelope is refused or no verdict is seen. An invalid transaction
     /// is a verdict, not an error.
     pub async fn submit_and_wait(&self, deadline: Duration) -> Result<CommitStatus, CommitError> {
-        let deadline = Deadline::after(deadline);
-        let mut back_off = BackOff::default();
-        let mut enqueued = false;
-        loop {
-            match self.submit().await {
-                Ok(_) => enqueued = true,
-                // Once enqueued it may be committed, whatever is said about it later.
-                Err(error) if !enqueued && !error.is_retryable() => return Err(error.into()),
-                Err(error) if deadline.has_passed() => return Err(error.into()),
-                Err(error) => {
-                    tracing::debug!(%error, "submitting again");
-                    deadline.pause(&mut back_off).await;
-                }
-            }
-            let wait = deadline
-                .remaining()
-                .min(self.network.inner.timeouts.resubmit);
-            match self.network.commit(self.id).status(wait).await {
-                Err(CommitError::Deadline { .. }) if !deadline.has_passed() => {
-                    tracing::debug!(transaction = %self.id, "no verdict yet");
-                }
-                Err(CommitError::Deadline {
-                    transaction, last, ..
-                }) => {
-                    let limit_ms = deadline.limit_ms();
-                    return Err(CommitError::Deadline {
-                        transaction,
-                        limit_ms,
-                        last,
-                    });
-                }
-                answer => return answer,
-            }
-        }
+        submit_and_wait(&self.network, self.id, &self.envelope, deadline).await
     }
 }
 
@@ -155,6 +122,47 @@ impl fmt::Debug for Transaction {
         f.debug_struct("Transaction")
             .field("id", &self.id)
             .finish_non_exhaustive()
+    }
+}
+
+/// Submits an envelope, again and again if need be, until a verdict is seen.
+pub(crate) async fn submit_and_wait(
+    network: &Network,
+    id: TransactionId,
+    envelope: &Bytes,
+    deadline: Duration,
+) -> Result<CommitStatus, CommitError> {
+    let deadline = Deadline::after(deadline);
+    let mut back_off = BackOff::default();
+    let mut enqueued = false;
+    loop {
+        match submit(network, id, envelope).await {
+            Ok(()) => enqueued = true,
+            // Once enqueued it may be committed, whatever is said about it later.
+            Err(error) if !enqueued && !error.is_retryable() => return Err(error.into()),
+            Err(error) if deadline.has_passed() => return Err(error.into()),
+            Err(error) => {
+                tracing::debug!(%error, "submitting again");
+                deadline.pause(&mut back_off).await;
+            }
+        }
+        let wait = deadline.remaining().min(network.inner.timeouts.resubmit);
+        match network.commit(id).status(wait).await {
+            Err(CommitError::Deadline { .. }) if !deadline.has_passed() => {
+                tracing::debug!(transaction = %id, "no verdict yet");
+            }
+            Err(CommitError::Deadline {
+                transaction, last, ..
+            }) => {
+                let limit_ms = deadline.limit_ms();
+                return Err(CommitError::Deadline {
+                    transaction,
+                    limit_ms,
+                    last,
+                });
+            }
+            answer => return answer,
+        }
     }
 }
 

@@ -14,12 +14,12 @@
 //! looks at it; a block's name is always the result of that hash, never what the peer calls it.
 
 mod behaviour;
-mod client;
-mod frame;
+pub(crate) mod client;
+pub(crate) mod frame;
 mod handler;
-mod message;
+pub(crate) mod message;
 mod outbox;
-mod server;
+pub(crate) mod server;
 
 pub(crate) use self::behaviour::{Behaviour, Event};
 pub(crate) use self::server::{Found, Lookup};

@@ -1,14 +1,17 @@
 //! What a blob store promises, whoever implements it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use cid::Cid;
-use libp2p::PeerId;
+use libp2p::{Multiaddr, PeerId};
 use tokio::io::AsyncRead;
 
-use crate::error::{DhtError, FetchError, PinError, PutError, StoreError};
+use crate::config::Member;
+use crate::error::{CollectError, DhtError, FetchError, PinError, PutError, StoreError};
 use crate::reader::BlobReader;
+use crate::store::Collected;
 
 /// Content-addressed storage of files.
 ///
@@ -40,13 +43,13 @@ pub trait BlobStore: Send + Sync {
     /// leased, and of two leases the later end.
     async fn pin(&self, cid: &Cid, kind: PinKind) -> Result<(), PinError>;
 
-    /// Brings all blocks of a blob here and pins it.
+    /// Brings all blocks of a blob here and pins it. Answers what had to be brought, and from whom.
     async fn fetch_and_pin(
         &self,
         cid: &Cid,
         kind: PinKind,
         timeout: Duration,
-    ) -> Result<(), FetchError>;
+    ) -> Result<Fetched, FetchError>;
 
     /// Removes a pin; false if there was none. The blocks stay until they are collected.
     async fn unpin(&self, cid: &Cid) -> Result<bool, PinError>;
@@ -66,6 +69,104 @@ pub trait BlobStore: Send + Sync {
 
     /// Sizes of a blob that is here in full; [`FetchError::NotFound`] if it is not.
     async fn stat(&self, cid: &Cid) -> Result<BlobStat, FetchError>;
+
+    /// Bytes of the blob's blocks that are on this node's disk, as [`BlobStat::stored_bytes`]
+    /// counts them: how far a fetch is. A store that cannot tell parts counts whole blobs only.
+    async fn stored_bytes(&self, cid: &Cid) -> Result<u64, FetchError> {
+        match self.stat(cid).await {
+            Ok(stat) => Ok(stat.stored_bytes),
+            Err(FetchError::NotFound { .. }) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A blob store with a place in the swarm, which keeps blobs for others: what a storage node is
+/// made of.
+#[async_trait]
+pub trait PinningNode: BlobStore {
+    /// Who this node is in the swarm.
+    fn peer_id(&self) -> PeerId;
+
+    /// The addresses under which it listens, each ending with `/p2p/<peer id>`.
+    async fn addresses(&self) -> Vec<Multiaddr>;
+
+    /// The peers that are connected now.
+    async fn connected(&self) -> Vec<PeerId>;
+
+    /// Lets a member in, and keeps connected with one that has addresses; false if there is no room
+    /// for it.
+    async fn let_in(&self, member: Member) -> bool;
+
+    /// Shuts a peer out, as far as this node can; see [`shuts_out`](Self::shuts_out).
+    async fn shut_out(&self, peer: PeerId);
+
+    /// Whether nobody but those who were let in can connect. Where this is false, everybody who has
+    /// the swarm's key can.
+    fn shuts_out(&self) -> bool;
+
+    /// How long a blob is kept; `None` if it is not pinned.
+    async fn pinned(&self, cid: &Cid) -> Result<Option<PinKind>, StoreError>;
+
+    /// Ends the leases whose time has come, in milliseconds since 1970, and returns their roots.
+    async fn end_leases(&self, now_ms: u64) -> Result<Vec<Cid>, StoreError>;
+
+    /// Removes blocks that no pin needs and that were last written before `before_ms`, as far as
+    /// the store knows these times.
+    async fn collect(&self, before_ms: u64) -> Result<Collected, CollectError>;
+
+    /// Reads all blocks of a blob that are here, no faster than so many bytes in a second, and
+    /// compares them with their names. Nothing is fetched from other nodes.
+    async fn check(&self, cid: &Cid, bytes_per_second: u64) -> Result<Verification, FetchError>;
+
+    /// Ends in good order.
+    async fn close(&self);
+}
+
+/// What had to be brought for a blob that is here now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Blocks that were brought.
+    pub blocks: u64,
+    /// Bytes of these blocks.
+    pub bytes: u64,
+    /// How many came from which peer. A daemon does not say from whom it has what it brings, so
+    /// that these are fewer than `blocks`.
+    pub from: BTreeMap<PeerId, u64>,
+}
+
+impl Fetched {
+    /// Adds what was brought besides.
+    pub fn add(&mut self, more: &Self) {
+        self.blocks += more.blocks;
+        self.bytes += more.bytes;
+        for (peer, blocks) in &more.from {
+            *self.from.entry(*peer).or_default() += blocks;
+        }
+    }
+}
+
+/// What a check of a blob on this node's disk has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// Blocks that are here and whole.
+    pub blocks: u64,
+    /// Bytes of these blocks.
+    pub bytes: u64,
+    /// Blocks that are not here, damaged ones included, as far as the tree above them is.
+    pub missing: Vec<Cid>,
+    /// Blocks that this check found damaged. They were moved away, so that
+    /// [`BlobStore::fetch_and_pin`] brings them back.
+    pub damaged: Vec<Cid>,
+    /// Whether what should keep the blob does not: a daemon that has forgotten its pin.
+    pub unpinned: bool,
+}
+
+impl Verification {
+    /// Whether nothing is amiss.
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_empty() && self.damaged.is_empty() && !self.unpinned
+    }
 }
 
 /// Sizes of a blob.

@@ -9,6 +9,7 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::block::UnsupportedCid;
 use crate::dag::DagError;
+use crate::kubo::KuboError;
 use crate::swarm_key::SwarmKeyError;
 
 /// The disk under a node did not do what it was asked.
@@ -23,6 +24,14 @@ pub enum StoreError {
         path: PathBuf,
         /// The system's answer.
         source: io::Error,
+    },
+    /// There is no room left on the disk. What was to be written is not there.
+    #[error("cannot {action} {}: the disk is full", path.display())]
+    Full {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
     },
     /// A block's bytes on disk do not have its hash. It was moved to the folder of damaged blocks
     /// and counts as missing from now on.
@@ -40,12 +49,28 @@ pub enum StoreError {
     /// Not a block that this crate handles.
     #[error(transparent)]
     Unsupported(#[from] UnsupportedCid),
+    /// The daemon that keeps the blobs did not do what it was asked.
+    #[error(transparent)]
+    Daemon(#[from] KuboError),
 }
 
 impl StoreError {
-    /// Whether trying again can help. A damaged block is fetched anew by the next try.
+    /// Whether trying again can help. A damaged block is fetched anew by the next try, and leases
+    /// that end make room on a full disk.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Damaged { .. })
+        match self {
+            Self::Damaged { .. } | Self::Full { .. } => true,
+            Self::Daemon(error) => error.is_retryable(),
+            Self::Io { .. } | Self::BlockTooLarge { .. } | Self::Unsupported(_) => false,
+        }
+    }
+
+    /// Whether the disk has no room left, this node's or its daemon's.
+    pub fn is_full(&self) -> bool {
+        matches!(
+            self,
+            Self::Full { .. } | Self::Daemon(KuboError::Full { .. })
+        )
     }
 }
 
@@ -67,9 +92,15 @@ pub enum PutError {
 }
 
 impl PutError {
-    /// Whether trying again can help.
+    /// Whether trying again can help, with a reader that begins anew.
     pub fn is_retryable(&self) -> bool {
-        false
+        matches!(self, Self::Disk(error) if error.is_retryable())
+    }
+}
+
+impl From<KuboError> for PutError {
+    fn from(error: KuboError) -> Self {
+        Self::Disk(error.into())
     }
 }
 
@@ -144,6 +175,22 @@ impl FetchError {
     }
 }
 
+impl FetchError {
+    /// The disk's error, if that is what it was.
+    pub fn disk(&self) -> Option<&StoreError> {
+        match self {
+            Self::Disk(error) | Self::Pin(PinError::Disk(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<KuboError> for FetchError {
+    fn from(error: KuboError) -> Self {
+        Self::Disk(error.into())
+    }
+}
+
 impl From<UnsupportedCid> for FetchError {
     fn from(error: UnsupportedCid) -> Self {
         Self::Disk(error.into())
@@ -184,6 +231,12 @@ impl PinError {
     /// Whether trying again can help, without fetching what is missing first.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Disk(error) if error.is_retryable())
+    }
+}
+
+impl From<KuboError> for PinError {
+    fn from(error: KuboError) -> Self {
+        Self::Disk(error.into())
     }
 }
 
@@ -243,6 +296,9 @@ pub enum DhtError {
     /// Not a CID that this crate handles.
     #[error(transparent)]
     Unsupported(#[from] UnsupportedCid),
+    /// The daemon did not do what it was asked, or offers no way to ask it.
+    #[error(transparent)]
+    Daemon(#[from] KuboError),
     /// The node was shut down.
     #[error("the node is shut down")]
     Stopped,
@@ -251,7 +307,11 @@ pub enum DhtError {
 impl DhtError {
     /// Whether trying again can help.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Timeout { .. })
+        match self {
+            Self::Timeout { .. } => true,
+            Self::Daemon(error) => error.is_retryable(),
+            Self::Full { .. } | Self::Unsupported(_) | Self::Stopped => false,
+        }
     }
 }
 
@@ -322,14 +382,25 @@ pub enum StartError {
     /// The configuration contradicts itself or a limit.
     #[error("the configuration cannot be used: {0}")]
     Config(String),
-    /// The disk failed.
+    /// The disk failed, or the daemon does not answer as one does.
     #[error(transparent)]
     Disk(#[from] StoreError),
 }
 
 impl StartError {
-    /// Whether trying again can help: the other node may stop, an address may become free.
+    /// Whether trying again can help: the other node may stop, an address may become free, the
+    /// daemon may start.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Locked { .. } | Self::Listen { .. })
+        match self {
+            Self::Locked { .. } | Self::Listen { .. } => true,
+            Self::Disk(error) => error.is_retryable(),
+            Self::Identity { .. } | Self::SwarmKey(_) | Self::Config(_) => false,
+        }
+    }
+}
+
+impl From<KuboError> for StartError {
+    fn from(error: KuboError) -> Self {
+        Self::Disk(error.into())
     }
 }

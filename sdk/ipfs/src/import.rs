@@ -31,12 +31,7 @@ impl Importer {
         &self,
         reader: &mut (dyn AsyncRead + Send + Unpin),
     ) -> Result<Cid, PutError> {
-        let mut adder = FileAdder::builder()
-            .with_chunker(Chunker::Size(self.chunk_bytes))
-            .with_collector(BalancedCollector::with_branching_factor(LINKS_PER_NODE))
-            .with_cid_version(Version::V1)
-            .with_raw_leaves(true)
-            .build();
+        let mut adder = adder(self.chunk_bytes);
         let mut bytes = 0u64;
         let mut root = None;
         loop {
@@ -77,6 +72,40 @@ impl Importer {
     }
 }
 
+/// Finds out the name of a file that somebody else stores.
+pub(crate) struct Namer {
+    adder: FileAdder,
+    root: Option<Cid>,
+}
+
+impl Namer {
+    pub(crate) fn new(chunk_bytes: usize) -> Self {
+        Self {
+            adder: adder(chunk_bytes),
+            root: None,
+        }
+    }
+
+    pub(crate) fn push(&mut self, chunk: &[u8]) {
+        let blocks = push(&mut self.adder, chunk);
+        self.root = blocks.last().map(|(cid, _)| *cid).or(self.root);
+    }
+
+    pub(crate) fn finish(self) -> Cid {
+        let last = self.adder.finish().last().map(|(cid, _)| cid);
+        last.or(self.root).expect("even an empty file has a block")
+    }
+}
+
+fn adder(chunk_bytes: usize) -> FileAdder {
+    FileAdder::builder()
+        .with_chunker(Chunker::Size(chunk_bytes))
+        .with_collector(BalancedCollector::with_branching_factor(LINKS_PER_NODE))
+        .with_cid_version(Version::V1)
+        .with_raw_leaves(true)
+        .build()
+}
+
 fn push(adder: &mut FileAdder, mut chunk: &[u8]) -> Blocks {
     let mut blocks = Blocks::new();
     while !chunk.is_empty() {
@@ -88,7 +117,7 @@ fn push(adder: &mut FileAdder, mut chunk: &[u8]) -> Blocks {
 }
 
 /// Reads until the chunk is full or the input ends.
-async fn read_chunk(
+pub(crate) async fn read_chunk(
     reader: &mut (dyn AsyncRead + Send + Unpin),
     chunk_bytes: usize,
 ) -> io::Result<Vec<u8>> {

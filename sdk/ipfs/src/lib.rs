@@ -1,5 +1,6 @@
-//! Content-addressed storage of encrypted records on IPFS: the trait [`BlobStore`], and an
-//! embedded [`Node`] that implements it in this process.
+//! Content-addressed storage of encrypted records on IPFS: the trait [`BlobStore`], an embedded
+//! [`Node`] that implements it in this process, and a [`KuboNode`] that implements it through the
+//! RPC interface of an IPFS daemon beside it.
 //!
 //! The node lives in a private swarm: it talks to nobody without the swarm's pre-shared key
 //! ([`SwarmKey`]), and to nobody who is not on its allow-list ([`Member`]). It exchanges blocks by
@@ -20,7 +21,8 @@
 //! |---|---|
 //! | [`blob`], [`reader`] | The trait and the readers it gives |
 //! | [`node`], [`config`] | The embedded node |
-//! | `import`, `fetch`, `walk` | Bytes to blocks, blocks from anywhere, blocks to bytes |
+//! | [`kubo`] | A daemon's RPC interface, and what keeps it honest |
+//! | `import`, `fetch`, `walk`, `check` | Bytes to blocks, blocks from anywhere, blocks to bytes, blocks compared with their names |
 //! | `net`, `bitswap` | The network and the exchange of blocks |
 //! | `store` | The disk: blocks, pins, collection |
 //! | `dag`, `block`, `wire` | Parsing and naming of blocks; pure |
@@ -49,12 +51,17 @@
 mod bitswap;
 pub mod blob;
 mod block;
+mod check;
 pub mod config;
 mod dag;
 pub mod error;
 mod fetch;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity;
 mod import;
+pub mod kubo;
 pub mod limits;
 mod net;
 pub mod node;
@@ -67,14 +74,15 @@ mod wire;
 pub use cid::Cid;
 pub use libp2p::{Multiaddr, PeerId};
 
-pub use crate::blob::{BlobStat, BlobStore, Pin, PinKind};
+pub use crate::blob::{BlobStat, BlobStore, Fetched, Pin, PinKind, PinningNode, Verification};
 pub use crate::block::UnsupportedCid;
 pub use crate::config::{DhtProtocol, Member, NodeConfig, NodeLimits};
 pub use crate::dag::DagError;
 pub use crate::error::{
     CollectError, ConnectError, DhtError, FetchError, PinError, PutError, StartError, StoreError,
 };
-pub use crate::node::{Node, NodeStats, Verification};
+pub use crate::kubo::{ApiUrl, KuboConfig, KuboError, KuboNode};
+pub use crate::node::{Node, NodeStats};
 pub use crate::reader::BlobReader;
 pub use crate::store::Collected;
 pub use crate::swarm_key::{SwarmKey, SwarmKeyError, generate_swarm_key};

@@ -121,3 +121,47 @@ pub const PINS_MAX: usize = PROVIDED_KEYS_MAX;
 
 /// Largest key file (swarm key, identity) that is read.
 pub const KEY_FILE_BYTES_MAX: u64 = 4096;
+
+/// Requests to a daemon that run at a time.
+pub const KUBO_CALLS_MAX: usize = 16;
+/// Time for a connection to a daemon, its TLS handshake included.
+pub const KUBO_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for an answer of a daemon that does not depend on the size of a blob or on other nodes.
+pub const KUBO_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time in which a daemon that is being sent a blob must take some of it, and in which it must
+/// answer once it has all.
+pub const KUBO_ADD_TIMEOUT: Duration = Duration::from_secs(120);
+/// Time that a daemon is given to look on its own disk, where it would otherwise ask other nodes.
+pub const KUBO_LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a daemon to set a pin over blocks that it has…
+pub const KUBO_PIN_TIMEOUT: Duration = Duration::from_secs(120);
+/// …beside a second for so many blocks of the blob.
+pub const KUBO_PIN_BLOCKS_PER_SECOND: u64 = 200;
+/// Time for a daemon to collect garbage.
+pub const KUBO_COLLECT_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Bytes of a JSON answer of a daemon.
+pub const KUBO_JSON_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the body of an error.
+pub const KUBO_ERROR_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of one line, where a daemon answers with many.
+pub const KUBO_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Lines of such an answer.
+pub const KUBO_LINES_MAX: usize = 10_000_000;
+/// Characters of what a daemon says that get into an error.
+pub const KUBO_MESSAGE_CHARS_MAX: usize = 200;
+/// Bytes of the headers of an answer.
+pub const KUBO_HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Connections to a daemon that are kept open without being used, and for how long.
+pub const KUBO_IDLE_MAX: usize = 8;
+/// See [`KUBO_IDLE_MAX`]. Shorter than the five seconds after which servers in Node close theirs.
+pub const KUBO_IDLE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Chunks of a blob that are on their way to a daemon at a time.
+pub const KUBO_CHUNKS_IN_FLIGHT: usize = 4;
+/// Blocks that a walk over a blob looks at at a time.
+pub const KUBO_LOOKS_MAX: usize = 8;
+/// How often the connections of a daemon with the members are looked at.
+pub const KUBO_REDIAL: Duration = Duration::from_secs(15);
+/// Bytes of the files with the authorization and with the authorities of TLS.
+pub const KUBO_FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Characters of a CID that a daemon writes.
+pub const CID_CHARS_MAX: usize = 128;

@@ -46,7 +46,7 @@ enum Command {
     Want {
         cid: Cid,
         root: Cid,
-        reply: oneshot::Sender<Bytes>,
+        reply: oneshot::Sender<(PeerId, Bytes)>,
     },
     Explain {
         cid: Cid,
@@ -130,14 +130,14 @@ impl Network {
         }
     }
 
-    /// Fetches a verified block from other nodes. Providers are looked up for `root`, since only
-    /// roots are announced.
+    /// Fetches a verified block from other nodes, and says from which. Providers are looked up for
+    /// `root`, since only roots are announced.
     pub(crate) async fn block(
         &self,
         cid: Cid,
         root: Cid,
         deadline: Instant,
-    ) -> Result<Bytes, FetchError> {
+    ) -> Result<(PeerId, Bytes), FetchError> {
         let (reply, mut block) = oneshot::channel();
         let waiting = async {
             let _permit = self

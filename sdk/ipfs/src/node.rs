@@ -13,7 +13,7 @@ use tokio::io::AsyncRead;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 
-use crate::blob::{BlobStat, BlobStore, Pin, PinKind};
+use crate::blob::{BlobStat, BlobStore, Fetched, Pin, PinKind, PinningNode, Verification};
 use crate::config::{Member, NodeConfig};
 use crate::error::{
     CollectError, ConnectError, DhtError, FetchError, PinError, PutError, StartError, StoreError,
@@ -22,8 +22,8 @@ use crate::fetch::Fetcher;
 use crate::import::Importer;
 use crate::net::{self, Network};
 use crate::reader::BlobReader;
-use crate::store::{Collected, Depth, FolderLock, Store, Survey, SurveyError};
-use crate::{block, identity, store, walk};
+use crate::store::{Collected, Depth, FolderLock, Store, Survey};
+use crate::{block, check, fetch, identity, store, walk};
 
 /// An IPFS node in this process: a folder, an identity, and a place in a private swarm.
 ///
@@ -60,18 +60,6 @@ pub struct NodeStats {
     pub connections_refused: u64,
     /// Times that a member was cut off for sending what nobody asked for.
     pub peers_misbehaved: u64,
-}
-
-/// What a check of a blob on this node's disk has found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verification {
-    /// Blocks that are here and whole.
-    pub blocks: u64,
-    /// Blocks that are not here, damaged ones included, as far as the tree above them is.
-    pub missing: Vec<Cid>,
-    /// Blocks that this check found damaged. They were moved away, so that
-    /// [`BlobStore::fetch_and_pin`] brings them back.
-    pub damaged: Vec<Cid>,
 }
 
 impl Node {
@@ -187,12 +175,7 @@ impl Node {
 
     /// Reads all blocks of a blob that are here and verifies their hashes.
     pub async fn verify(&self, cid: &Cid) -> Result<Verification, FetchError> {
-        let survey = self.survey(cid, Depth::Content).await?;
-        Ok(Verification {
-            blocks: survey.blocks.len() as u64,
-            missing: survey.missing,
-            damaged: survey.damaged,
-        })
+        Ok(self.survey(cid, Depth::Content).await?.into())
     }
 
     /// The blocks found damaged on the disk and not replaced since. Each is named as a raw block,
@@ -216,12 +199,7 @@ impl Node {
 
     async fn survey(&self, cid: &Cid, depth: Depth) -> Result<Survey, FetchError> {
         let cid = block::parse(cid)?;
-        self.on_disk(move |store| store.survey(&cid, depth))
-            .await
-            .map_err(|error| match error {
-                SurveyError::Disk(error) => FetchError::Disk(error),
-                SurveyError::Malformed { cid, reason } => FetchError::Malformed { cid, reason },
-            })
+        Ok(self.on_disk(move |store| store.survey(&cid, depth)).await?)
     }
 
     /// Runs what blocks the thread where that does no harm.
@@ -286,15 +264,15 @@ impl BlobStore for Node {
         cid: &Cid,
         kind: PinKind,
         timeout: Duration,
-    ) -> Result<(), FetchError> {
+    ) -> Result<Fetched, FetchError> {
         let cid = block::parse(cid)?;
         let deadline = Instant::now() + timeout;
         loop {
-            self.inner.fetcher.gather(cid, deadline).await?;
+            let fetched = fetch::gather(&self.inner.fetcher, cid, deadline).await?;
             match self.pin(&cid, kind).await {
                 // A collection took an old block between the two; it is fetched again.
                 Err(PinError::Incomplete { .. }) if Instant::now() < deadline => {}
-                result => return Ok(result?),
+                result => return Ok(result.map(|()| fetched)?),
             }
         }
     }
@@ -338,5 +316,59 @@ impl BlobStore for Node {
                 stored_bytes: survey.stored_bytes,
             }),
         }
+    }
+
+    async fn stored_bytes(&self, cid: &Cid) -> Result<u64, FetchError> {
+        Ok(self.survey(cid, Depth::Presence).await?.stored_bytes)
+    }
+}
+
+#[async_trait]
+impl PinningNode for Node {
+    fn peer_id(&self) -> PeerId {
+        self.inner.peer
+    }
+
+    async fn addresses(&self) -> Vec<Multiaddr> {
+        self.listen_addresses()
+    }
+
+    async fn connected(&self) -> Vec<PeerId> {
+        self.peers()
+    }
+
+    async fn let_in(&self, member: Member) -> bool {
+        self.allow(member).await
+    }
+
+    async fn shut_out(&self, peer: PeerId) {
+        self.disallow(peer).await;
+    }
+
+    fn shuts_out(&self) -> bool {
+        true
+    }
+
+    async fn pinned(&self, cid: &Cid) -> Result<Option<PinKind>, StoreError> {
+        Ok(self.inner.store.pinned(&block::parse(cid)?))
+    }
+
+    async fn end_leases(&self, now_ms: u64) -> Result<Vec<Cid>, StoreError> {
+        self.expire(now_ms).await
+    }
+
+    async fn collect(&self, before_ms: u64) -> Result<Collected, CollectError> {
+        self.collect_garbage(before_ms).await
+    }
+
+    async fn check(&self, cid: &Cid, bytes_per_second: u64) -> Result<Verification, FetchError> {
+        let cid = block::parse(cid)?;
+        let look = |step| self.on_disk(move |store| store.look(&step, Depth::Content));
+        let survey = check::walk(&cid, 1, Some(bytes_per_second), look).await?;
+        Ok(survey.into())
+    }
+
+    async fn close(&self) {
+        self.shutdown().await;
     }
 }

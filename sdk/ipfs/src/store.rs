@@ -29,8 +29,8 @@ use parking_lot::Mutex;
 pub(crate) use self::blocks::BlockStore;
 pub use self::collect::Collected;
 pub(crate) use self::file::{Durability, FileWriter};
-use self::pins::PinStore;
-pub(crate) use self::survey::{Depth, Survey, SurveyError};
+pub(crate) use self::pins::PinStore;
+pub(crate) use self::survey::{Depth, Look, Step, Survey, SurveyError, Walk};
 use crate::blob::{Pin, PinKind};
 use crate::block::{self, Digest};
 use crate::error::{CollectError, PinError, StartError, StoreError};
@@ -88,6 +88,11 @@ impl Store {
         survey::survey(&self.blocks, root, depth)
     }
 
+    /// Looks at one block of a walk.
+    pub(crate) fn look(&self, step: &Step, depth: Depth) -> Result<Look, StoreError> {
+        survey::look(&self.blocks, step, depth)
+    }
+
     /// Pins a root whose blocks are all here, after flushing them to the disk.
     pub(crate) fn pin(&self, root: &Cid, kind: PinKind) -> Result<(), PinError> {
         let _guard = self.maintenance.lock();
@@ -116,6 +121,10 @@ impl Store {
     pub(crate) fn unpin(&self, root: &Cid) -> Result<bool, StoreError> {
         let _guard = self.maintenance.lock();
         self.pins.remove(root)
+    }
+
+    pub(crate) fn pinned(&self, root: &Cid) -> Option<PinKind> {
+        self.pins.get(root)
     }
 
     pub(crate) fn pins(&self) -> Vec<Pin> {

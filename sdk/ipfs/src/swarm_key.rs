@@ -8,12 +8,15 @@ use std::str::FromStr;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use libp2p::pnet::PreSharedKey;
+use multihash_codetable::{Code, MultihashDigest};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::limits::KEY_FILE_BYTES_MAX;
 
 const HEADER: &str = "/key/swarm/psk/1.0.0/";
 const ENCODING: &str = "/base16/";
+/// No other hash of the key is made with these bytes before it.
+const FINGERPRINT_DOMAIN: &[u8] = b"stela/v1/swarm-key-fingerprint\0";
 
 /// The pre-shared key of a private swarm: 32 bytes that every member has and nobody else. A node
 /// without it does not get as far as a handshake.
@@ -71,6 +74,14 @@ impl SwarmKey {
         Zeroizing::new(format!("{HEADER}\n{ENCODING}\n{}\n", *digits))
     }
 
+    /// What may be told of the key: two nodes have the same one if their fingerprints are alike. It
+    /// does not lead back to the key, which is random.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let bytes = Zeroizing::new([FINGERPRINT_DOMAIN, &self.0].concat());
+        let hash = Code::Sha2_256.digest(&bytes);
+        hash.digest().try_into().expect("SHA-256 has 32 bytes")
+    }
+
     pub(crate) fn pre_shared(&self) -> PreSharedKey {
         PreSharedKey::new(self.0)
     }
@@ -120,6 +131,18 @@ mod tests {
         assert_eq!(fingerprint, "45fc986bbc9388a11d939df26f730f0c");
         assert!(FILE.replace('\n', "\r\n").parse::<SwarmKey>().is_ok());
         assert_eq!(format!("{key:?}"), "SwarmKey(redacted)");
+    }
+
+    #[test]
+    fn golden_fingerprint() {
+        // Computed by another implementation, Python's hashlib.
+        let key: SwarmKey = FILE.parse().expect("a key");
+        let fingerprint = HEXLOWER.encode(&key.fingerprint());
+        assert_eq!(
+            fingerprint,
+            "8fea08e682f67f035901d03083a4b85715989279d82008bc4624031848a9fa46"
+        );
+        assert_ne!(key.fingerprint(), generate_swarm_key().fingerprint());
     }
 
     #[test]

@@ -12,22 +12,22 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::dag::{Child, Tree};
 use crate::error::FetchError;
-use crate::fetch::{Fetcher, below, blocking, parse, window_bytes};
+use crate::fetch::{Source, below, blocking, parse, window_bytes};
 use crate::reader::BlobReader;
 
 /// Opens a range of a blob. The timeout covers everything until the last byte was read.
-pub(crate) async fn open(
-    fetcher: Fetcher,
+pub(crate) async fn open<S: Source>(
+    source: S,
     root: Cid,
     range: Range<u64>,
     limit: Duration,
 ) -> Result<BlobReader, FetchError> {
     let deadline = Instant::now() + limit;
-    let tree = parse(root, fetcher.block(root, root, deadline).await?, None)?;
+    let tree = parse(root, source.block(root, root, deadline).await?.0, None)?;
     let range = range.start.min(tree.bytes())..range.end.min(tree.bytes());
     let bytes = range.end - range.start;
     let mut walk = Walk {
-        fetcher,
+        source,
         root,
         range,
         deadline,
@@ -43,8 +43,8 @@ pub(crate) async fn open(
     Ok(BlobReader::new(bytes, chunks.boxed()))
 }
 
-struct Walk {
-    fetcher: Fetcher,
+struct Walk<S> {
+    source: S,
     root: Cid,
     /// The bytes of the file that are wanted.
     range: Range<u64>,
@@ -64,7 +64,7 @@ struct Slot {
     fetching: Option<AbortOnDropHandle<Result<Bytes, FetchError>>>,
 }
 
-impl Walk {
+impl<S: Source> Walk<S> {
     /// The next bytes of the file.
     async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         while self.ready.is_none() {
@@ -91,7 +91,7 @@ impl Walk {
 
     /// Starts blocks from the front of the queue until the window is full.
     fn fill(&mut self) {
-        let limits = &self.fetcher.limits;
+        let limits = self.source.limits();
         for (position, slot) in self.queue.iter_mut().take(limits.window_blocks).enumerate() {
             let full =
                 self.started >= limits.window_blocks || self.bytes_in_flight >= limits.window_bytes;
@@ -101,9 +101,10 @@ impl Walk {
             if full && position > 0 {
                 break;
             }
-            let (fetcher, cid) = (self.fetcher.clone(), slot.child.cid);
+            let (source, cid) = (self.source.clone(), slot.child.cid);
             let (root, deadline) = (self.root, self.deadline);
-            let task = tokio::spawn(async move { fetcher.block(cid, root, deadline).await });
+            let block = async move { Ok(source.block(cid, root, deadline).await?.0) };
+            let task = tokio::spawn(block);
             slot.fetching = Some(AbortOnDropHandle::new(task));
             self.started += 1;
             self.bytes_in_flight += window_bytes(Some(slot.child.bytes));

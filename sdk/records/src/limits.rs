@@ -52,3 +52,21 @@ pub const AGREEMENT_ATTEMPTS_MAX: u32 = 20;
 
 /// How long to wait before they are asked again: a block takes about as long to reach a peer.
 pub const AGREEMENT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// The longest file that keeps the state of an unfinished upload.
+pub const UPLOAD_STATE_BYTES_MAX: u64 = 64 * 1024;
+
+/// The most unfinished uploads that are kept: the ciphertext of each is on this machine.
+pub const UPLOADS_MAX: usize = 64;
+
+/// How long the blocks of an interrupted read are kept for the next attempt: seven days.
+pub const READ_KEPT_MS: u64 = 7 * 24 * 3_600_000;
+
+/// The smallest ciphertext of which an interrupted read is resumed; what is smaller is fetched again.
+pub const READ_RESUMED_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
+/// The most interrupted reads that are remembered.
+pub const READS_MAX: usize = 64;
+
+/// Bytes of a blob that add a second to the time that fetching it may take.
+pub const FETCH_BYTES_PER_SECOND_MIN: u64 = 1 << 20;

@@ -53,10 +53,14 @@ mod chunk;
 mod decrypt;
 mod encrypt;
 mod layout;
+mod target;
 
 pub use decrypt::{ContentStream, DecryptError, Decryptor, Document};
 pub use encrypt::{EncryptError, Encryptor};
 pub use layout::{ContentPart, DocumentLayout, RangeError};
+
+pub(crate) use chunk::chunk_buffer;
+pub(crate) use target::Target;
 
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use stela_identity::Certificate;
 use stela_ipfs::PeerId;
-use stela_protocol::Fingerprint;
 
 use crate::limits::{ADMITTED_MAX, ADMITTED_PER_IDENTITY_MAX};
 
@@ -14,9 +14,12 @@ pub(crate) struct Admissions {
     admitted: BTreeMap<PeerId, Admission>,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// On whose word a node is admitted.
+pub(crate) type Sponsor = Certificate;
+
+#[derive(Debug, Clone)]
 struct Admission {
-    by: Fingerprint,
+    by: Sponsor,
     until_ms: u64,
 }
 
@@ -26,7 +29,7 @@ impl Admissions {
     pub(crate) fn admit(
         &mut self,
         peer: PeerId,
-        by: Fingerprint,
+        by: Sponsor,
         until_ms: u64,
     ) -> Result<Option<PeerId>, Full> {
         if let Some(admission) = self.admitted.get_mut(&peer) {
@@ -53,13 +56,8 @@ impl Admissions {
     }
 
     /// Takes out those whose time has come and those whose word no longer counts.
-    pub(crate) fn expire(
-        &mut self,
-        now_ms: u64,
-        is_revoked: impl Fn(&Fingerprint) -> bool,
-    ) -> Vec<PeerId> {
-        let ends =
-            |admission: &Admission| admission.until_ms <= now_ms || is_revoked(&admission.by);
+    pub(crate) fn expire(&mut self, now_ms: u64, counts: impl Fn(&Sponsor) -> bool) -> Vec<PeerId> {
+        let ends = |admission: &Admission| admission.until_ms <= now_ms || !counts(&admission.by);
         let ended: Vec<PeerId> = self
             .admitted
             .iter()
@@ -85,51 +83,56 @@ pub(crate) struct Full;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::Organization;
 
-    const ALICE: Fingerprint = Fingerprint([1; 32]);
-    const BOB: Fingerprint = Fingerprint([2; 32]);
+    fn sponsors(count: usize) -> Vec<Sponsor> {
+        let organization = Organization::new("HospitalA");
+        let issue = |_| organization.issue("practitioner").certificate.clone();
+        (0..count).map(issue).collect()
+    }
 
     #[test]
     fn a_node_stays_until_its_time_or_while_its_sponsor_counts() {
+        let sponsors = sponsors(2);
+        let (alice, bob) = (&sponsors[0], &sponsors[1]);
         let mut admissions = Admissions::default();
         let (one, two) = (PeerId::random(), PeerId::random());
-        admissions.admit(one, ALICE, 10).unwrap();
-        admissions.admit(two, BOB, 20).unwrap();
-        admissions.admit(one, BOB, 15).unwrap();
-        assert_eq!(admissions.expire(14, |_| false), []);
-        assert_eq!(admissions.expire(15, |_| false), [one]);
-        assert_eq!(admissions.expire(16, |by| *by == BOB), [two]);
+        admissions.admit(one, alice.clone(), 10).unwrap();
+        admissions.admit(two, bob.clone(), 20).unwrap();
+        admissions.admit(one, bob.clone(), 15).unwrap();
+        assert_eq!(admissions.expire(14, |_| true), []);
+        assert_eq!(admissions.expire(15, |_| true), [one]);
+        assert_eq!(admissions.expire(16, |by| by != bob), [two]);
         assert!(!admissions.contains(&two));
     }
 
     #[test]
     fn one_identity_has_few_nodes_and_cannot_crowd_out_others() {
+        let sponsors = sponsors(2);
+        let (alice, bob) = (&sponsors[0], &sponsors[1]);
         let mut admissions = Admissions::default();
         let first = PeerId::random();
-        assert_eq!(admissions.admit(first, ALICE, 1), Ok(None));
+        assert_eq!(admissions.admit(first, alice.clone(), 1), Ok(None));
         for until_ms in 2..=ADMITTED_PER_IDENTITY_MAX as u64 {
-            assert_eq!(
-                admissions.admit(PeerId::random(), ALICE, until_ms),
-                Ok(None)
-            );
+            let admitted = admissions.admit(PeerId::random(), alice.clone(), until_ms);
+            assert_eq!(admitted, Ok(None));
         }
         assert_eq!(
-            admissions.admit(PeerId::random(), ALICE, 99),
+            admissions.admit(PeerId::random(), alice.clone(), 99),
             Ok(Some(first))
         );
-        assert_eq!(admissions.admit(PeerId::random(), BOB, 1), Ok(None));
+        assert_eq!(admissions.admit(PeerId::random(), bob.clone(), 1), Ok(None));
     }
 
     #[test]
     fn the_swarm_has_room_for_so_many() {
+        let sponsors = sponsors(ADMITTED_MAX.div_ceil(ADMITTED_PER_IDENTITY_MAX) + 1);
         let mut admissions = Admissions::default();
         for n in 0..ADMITTED_MAX {
-            let mut by = [0; 32];
-            by[..8].copy_from_slice(&(n as u64).to_be_bytes());
-            admissions
-                .admit(PeerId::random(), Fingerprint(by), 1)
-                .unwrap();
+            let by = &sponsors[n / ADMITTED_PER_IDENTITY_MAX];
+            admissions.admit(PeerId::random(), by.clone(), 1).unwrap();
         }
-        assert_eq!(admissions.admit(PeerId::random(), ALICE, 1), Err(Full));
+        let last = sponsors.last().unwrap().clone();
+        assert_eq!(admissions.admit(PeerId::random(), last, 1), Err(Full));
     }
 }

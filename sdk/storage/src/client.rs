@@ -17,8 +17,9 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::error::CallError;
-use crate::limits::{CALL_TIMEOUT, REQUEST_BYTES_MAX};
+use crate::limits::{CALL_TIMEOUT, REPORT_BYTES_MAX, REQUEST_BYTES_MAX};
 use crate::pb::storage_client;
+use crate::report::Report;
 use crate::{REQUEST_DOMAIN, pb, service};
 
 /// A storage node as the channel's configuration names it.
@@ -191,16 +192,25 @@ impl StorageClient {
     /// # Errors
     /// [`CallError`] with what the node answered.
     pub async fn has(&self, cid: &Cid) -> Result<bool, CallError> {
+        Ok(self.ask_for(cid).await?.has)
+    }
+
+    /// How many bytes of a blob's blocks the node says to have: how far a hold is.
+    ///
+    /// # Errors
+    /// [`CallError`] with what the node answered.
+    pub async fn stored_bytes(&self, cid: &Cid) -> Result<u64, CallError> {
+        Ok(self.ask_for(cid).await?.bytes)
+    }
+
+    async fn ask_for(&self, cid: &Cid) -> Result<pb::HasResponse, CallError> {
         let head = Some(self.head("Has"));
         let request = self.sign(&pb::HasRequest {
             head,
             cid: cid.to_string(),
         });
         let mut client = self.client.clone();
-        Ok(self
-            .answer("Has", CALL_TIMEOUT, client.has(request))
-            .await?
-            .has)
+        self.answer("Has", CALL_TIMEOUT, client.has(request)).await
     }
 
     /// What the node says of itself.
@@ -224,6 +234,24 @@ impl StorageClient {
             leased: answer.leased,
             wanted: answer.wanted,
         })
+    }
+
+    /// What the node keeps, has lost and has mended. The caller must be an administrator of the
+    /// node's organization.
+    ///
+    /// # Errors
+    /// [`CallError`] with what the node answered.
+    pub async fn report(&self) -> Result<Report, CallError> {
+        let head = Some(self.head("Report"));
+        let request = self.sign(&pb::ReportRequest { head });
+        let mut client = self
+            .client
+            .clone()
+            .max_decoding_message_size(REPORT_BYTES_MAX);
+        let answer = self
+            .answer("Report", CALL_TIMEOUT, client.report(request))
+            .await?;
+        Ok(answer.into())
     }
 
     fn head(&self, method: &str) -> pb::Head {

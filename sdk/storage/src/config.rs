@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use stela_client::Endpoint;
-use stela_ipfs::{Cid, Multiaddr};
+use stela_ipfs::{ApiUrl, Cid, Multiaddr};
 use stela_protocol::{ChannelId, ContractName, OrgId};
 
 use crate::files;
 use crate::leases::Quotas;
-use crate::limits::CONFIG_BYTES_MAX;
+use crate::limits::{CHECK_BYTES_PER_SECOND, CHECK_INTERVAL, CONFIG_BYTES_MAX};
 
 /// Which confirmed records a node keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -30,6 +30,56 @@ impl Replication {
     }
 }
 
+/// Where a node keeps its blobs and has its place in the swarm.
+#[derive(Debug, Clone)]
+pub enum Blobs {
+    /// In this process.
+    Embedded {
+        /// Where its IPFS node listens.
+        listen: Vec<Multiaddr>,
+        /// Under which addresses others reach it, if others than those.
+        announce: Vec<Multiaddr>,
+        /// The file with the key of the private swarm.
+        swarm_key: PathBuf,
+    },
+    /// In an IPFS daemon, whose own configuration says where it listens and in which swarm.
+    Kubo {
+        /// Where its RPC interface is.
+        api: ApiUrl,
+        /// The file with the authorization that it asks for.
+        authorization: Option<PathBuf>,
+        /// The file with the authorities of its certificate.
+        authorities: Option<PathBuf>,
+        /// Whether it is asked to collect garbage.
+        collect: bool,
+    },
+}
+
+/// How what is kept is read again and compared with its names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checking {
+    /// How long after the beginning of one reading the next begins.
+    pub interval_hours: u64,
+    /// How fast it is read at most.
+    pub bytes_per_second: u64,
+}
+
+impl Default for Checking {
+    fn default() -> Self {
+        Self {
+            interval_hours: CHECK_INTERVAL.as_secs() / 3600,
+            bytes_per_second: CHECK_BYTES_PER_SECOND,
+        }
+    }
+}
+
+impl Checking {
+    pub(crate) fn interval_ms(&self) -> u64 {
+        self.interval_hours.saturating_mul(3_600_000)
+    }
+}
+
 /// Everything a storage node needs to start.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -41,12 +91,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Where members upload, `host:port`.
     pub listen: String,
-    /// Where its IPFS node listens.
-    pub swarm_listen: Vec<Multiaddr>,
-    /// Under which addresses others reach its IPFS node, if others than those.
-    pub swarm_announce: Vec<Multiaddr>,
-    /// The file with the key of the private swarm.
-    pub swarm_key: PathBuf,
+    /// Where it keeps blobs.
+    pub blobs: Blobs,
     /// The folder with its identity, role `storage`.
     pub identity: PathBuf,
     /// The folder with its TLS certificate.
@@ -63,6 +109,8 @@ pub struct Config {
     pub replication: Replication,
     /// How much members may have under lease.
     pub quotas: Quotas,
+    /// How what is kept is read again.
+    pub checking: Checking,
 }
 
 /// Why a configuration cannot be used.
@@ -103,10 +151,10 @@ struct File {
     name: String,
     data: PathBuf,
     listen: String,
-    swarm_listen: Vec<String>,
-    #[serde(default)]
-    swarm_announce: Vec<String>,
-    swarm_key: PathBuf,
+    swarm_listen: Option<Vec<String>>,
+    swarm_announce: Option<Vec<String>>,
+    swarm_key: Option<PathBuf>,
+    kubo: Option<KuboEntry>,
     identity: PathBuf,
     tls: PathBuf,
     genesis: PathBuf,
@@ -117,6 +165,20 @@ struct File {
     replication: Replication,
     #[serde(default)]
     quotas: Quotas,
+    #[serde(default)]
+    check: Checking,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KuboEntry {
+    api: String,
+    #[serde(default)]
+    plain_http_anywhere: bool,
+    authorization: Option<PathBuf>,
+    authorities: Option<PathBuf>,
+    #[serde(default)]
+    collect: bool,
 }
 
 #[derive(Deserialize)]
@@ -146,7 +208,11 @@ impl Config {
         Self::check(path, file)
     }
 
-    fn check(path: &Path, file: File) -> Result<Self, ConfigError> {
+    fn check(path: &Path, mut file: File) -> Result<Self, ConfigError> {
+        let blobs = blobs(path, &mut file)?;
+        if file.check.interval_hours == 0 || file.check.bytes_per_second == 0 {
+            return Err(wrong(path, "check", "it takes numbers above zero"));
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
         let gateways = file.gateways.into_iter().map(|entry| {
             let organization = parse(path, "gateways", &entry.organization)?;
@@ -160,9 +226,7 @@ impl Config {
             name: file.name,
             data: folder.join(file.data),
             listen: file.listen,
-            swarm_listen: addresses(path, "swarm_listen", &file.swarm_listen)?,
-            swarm_announce: addresses(path, "swarm_announce", &file.swarm_announce)?,
-            swarm_key: folder.join(file.swarm_key),
+            blobs,
             identity: folder.join(file.identity),
             tls: folder.join(file.tls),
             genesis: folder.join(file.genesis),
@@ -171,7 +235,49 @@ impl Config {
             contract: parse(path, "contract", &file.contract)?,
             replication: file.replication,
             quotas: file.quotas,
+            checking: file.check,
         })
+    }
+}
+
+/// Either the settings of an embedded node or those of a daemon.
+fn blobs(path: &Path, file: &mut File) -> Result<Blobs, ConfigError> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let (listen, announce) = (file.swarm_listen.take(), file.swarm_announce.take());
+    let swarm_key = file.swarm_key.take();
+    let Some(kubo) = file.kubo.take() else {
+        let listen = listen.ok_or_else(|| wrong(path, "swarm_listen", "it is missing"))?;
+        let swarm_key = swarm_key.ok_or_else(|| wrong(path, "swarm_key", "it is missing"))?;
+        return Ok(Blobs::Embedded {
+            listen: addresses(path, "swarm_listen", &listen)?,
+            announce: addresses(path, "swarm_announce", &announce.unwrap_or_default())?,
+            swarm_key: folder.join(swarm_key),
+        });
+    };
+    if listen.is_some() || announce.is_some() || swarm_key.is_some() {
+        let why = "swarm_listen, swarm_announce and swarm_key belong into the daemon's own \
+            configuration";
+        return Err(wrong(path, "kubo", why));
+    }
+    let api = ApiUrl::parse(&kubo.api, kubo.plain_http_anywhere)
+        .map_err(|error| wrong(path, "kubo.api", &error.to_string()))?;
+    if api.is_tls() && kubo.authorities.is_none() {
+        let why = "https:// needs the file with the authority of the daemon's certificate";
+        return Err(wrong(path, "kubo.authorities", why));
+    }
+    Ok(Blobs::Kubo {
+        api,
+        authorization: kubo.authorization.map(|file| folder.join(file)),
+        authorities: kubo.authorities.map(|file| folder.join(file)),
+        collect: kubo.collect,
+    })
+}
+
+fn wrong(path: &Path, field: &'static str, why: &str) -> ConfigError {
+    ConfigError::Field {
+        path: path.to_path_buf(),
+        field,
+        why: why.to_owned(),
     }
 }
 
@@ -217,10 +323,11 @@ mod tests {
             (Replication::All, 1)
         );
         assert_eq!(
-            config.quotas,
-            Quotas::default(),
+            (config.quotas, config.checking),
+            (Quotas::default(), Checking::default()),
             "the example shows the defaults"
         );
+        assert!(matches!(config.blobs, Blobs::Embedded { .. }));
         assert!(config.data.is_absolute());
     }
 
@@ -249,5 +356,39 @@ mod tests {
         );
         check("name =", "nom =", "nom");
         check("listen =", "#", "listen");
+        check("swarm_key =", "#", "swarm_key");
+        check("swarm_listen =", "#", "swarm_listen");
+        check("interval_hours = 24", "interval_hours = 0", "check");
+    }
+
+    /// The example with a daemon in place of the embedded node.
+    fn with_kubo(lines: &str) -> Result<Config, ConfigError> {
+        let others = EXAMPLE.lines().filter(|line| !line.starts_with("swarm_"));
+        let rest = others.collect::<Vec<_>>().join("\n");
+        read(&format!("{rest}\n[kubo]\n{lines}\n"))
+    }
+
+    #[test]
+    fn a_daemon_in_place_of_the_embedded_node() {
+        let config = with_kubo(r#"api = "http://127.0.0.1:5001""#).unwrap();
+        let Blobs::Kubo { api, collect, .. } = config.blobs else {
+            panic!("{:?}", config.blobs)
+        };
+        assert_eq!(api.to_string(), "http://127.0.0.1:5001");
+        assert!(!collect, "what others put there is not ours to remove");
+        let check = |lines: &str, expect: &str| {
+            let error = with_kubo(lines).unwrap_err().to_string();
+            assert!(error.contains(expect), "{error}");
+        };
+        check("", "api");
+        check(r#"api = "http://ipfs.example:5001""#, "leaves this machine");
+        check(r#"api = "https://ipfs.example""#, "kubo.authorities");
+        check("api = \"http://127.0.0.1\"\nplain = true", "plain");
+        let both = format!("{EXAMPLE}\n[kubo]\napi = \"http://127.0.0.1:5001\"\n");
+        let error = read(&both).unwrap_err().to_string();
+        assert!(error.contains("daemon's own"), "{error}");
+        let error = with_kubo(r#"api = "http://me:hunter2@127.0.0.1""#).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+        with_kubo("api = \"http://ipfs.example:5001\"\nplain_http_anywhere = true").unwrap();
     }
 }

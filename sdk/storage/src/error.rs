@@ -2,7 +2,7 @@
 
 use stela_client::ConnectError;
 use stela_identity::{CertificateError, IdentityError};
-use stela_ipfs::{Cid, FetchError, PeerId};
+use stela_ipfs::{Cid, FetchError, PeerId, StoreError};
 use stela_protocol::transaction::TransactionError;
 use stela_protocol::{ChannelId, ErrorCode, OrgId, RpcError};
 
@@ -181,18 +181,58 @@ impl HoldError {
             Self::Quota { .. } | Self::Size { .. } => ErrorCode::TooLarge,
             Self::Busy { .. } => ErrorCode::Overloaded,
             Self::Fetch { source, .. } => fetch_code(source),
-            Self::Disk { .. } => ErrorCode::Internal,
+            Self::Disk { source, .. } => disk_code(source),
         }
+    }
+}
+
+/// A full disk is worth another try, at this node later or at another one now.
+fn disk_code(error: &std::io::Error) -> ErrorCode {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            ErrorCode::Overloaded
+        }
+        _ => ErrorCode::Internal,
     }
 }
 
 fn fetch_code(error: &FetchError) -> ErrorCode {
     match error {
+        error if error.disk().is_some_and(StoreError::is_full) => ErrorCode::Overloaded,
         FetchError::Stopped => ErrorCode::Unavailable,
         FetchError::TooLarge { .. } => ErrorCode::TooLarge,
         FetchError::Malformed { .. } => ErrorCode::Malformed,
         error if error.is_retryable() => ErrorCode::Unavailable,
         _ => ErrorCode::Internal,
+    }
+}
+
+/// A report was not given.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The request was not accepted.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The caller does not administer this node.
+    #[error("only an administrator of the node's own organization is told what it keeps")]
+    Forbidden,
+    /// The disk failed.
+    #[error("what is kept cannot be listed: {0}")]
+    Disk(#[source] StoreError),
+}
+
+impl ReportError {
+    /// Whether asking again later can help.
+    pub fn is_retryable(&self) -> bool {
+        self.code().is_retryable()
+    }
+
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Request(error) => error.code(),
+            Self::Forbidden => ErrorCode::Forbidden,
+            Self::Disk(_) => ErrorCode::Internal,
+        }
     }
 }
 
@@ -206,7 +246,7 @@ macro_rules! into_rpc {
     };
 }
 
-into_rpc!(RequestError, AdmitError, HoldError);
+into_rpc!(RequestError, AdmitError, HoldError, ReportError);
 
 /// A storage node did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -240,6 +280,16 @@ pub enum CallError {
         /// Why not.
         why: &'static str,
     },
+    /// It stopped to fetch the blob half way, or does not answer.
+    #[error("the storage node of {organization} went no further than {here} of {bytes} bytes")]
+    Stalled {
+        /// Whose node.
+        organization: OrgId,
+        /// Bytes that it had.
+        here: u64,
+        /// Bytes of the blob.
+        bytes: u64,
+    },
 }
 
 impl CallError {
@@ -250,6 +300,7 @@ impl CallError {
             Self::Rpc { source, .. } => source.is_retryable(),
             Self::Swarm { source, .. } => source.is_retryable(),
             Self::NoWay { .. } => false,
+            Self::Stalled { .. } => true,
         }
     }
 }

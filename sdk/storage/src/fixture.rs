@@ -2,6 +2,7 @@
 //! sockets. The clock is the test's own.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,7 +18,10 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::{Membership, Parts, Quotas, StorageClient, StorageEndpoint, StorageNode, Uploader};
+use crate::faulty::Faulty;
+use crate::{
+    Checking, Membership, Parts, Quotas, StorageClient, StorageEndpoint, StorageNode, Uploader,
+};
 
 const VALIDITY: Validity = Validity {
     not_before_ms: 1_600_000_000_000,
@@ -75,7 +79,7 @@ impl Organization {
         Arc::new(self.authority.issue(&subject).unwrap())
     }
 
-    fn entry(&self, storage: Option<pb::StorageEndpoint>) -> pb::Organization {
+    pub(crate) fn entry(&self, storage: Option<pb::StorageEndpoint>) -> pb::Organization {
         pb::Organization {
             id: self.id.to_string(),
             root_certificate: Bytes::copy_from_slice(self.authority.root_der()),
@@ -90,9 +94,10 @@ impl Organization {
 pub(crate) struct Site {
     pub(crate) storage: StorageNode,
     pub(crate) node: Node,
+    pub(crate) faulty: Arc<Faulty>,
     pub(crate) endpoint: StorageEndpoint,
-    _data: TempDir,
-    _stop: oneshot::Sender<()>,
+    pub(crate) data: TempDir,
+    stop: oneshot::Sender<()>,
 }
 
 /// Three organizations, a storage node each, and their channel.
@@ -151,12 +156,14 @@ impl World {
             listener,
         } = ground;
         let channel = self.channel();
+        let faulty = Arc::new(Faulty::new(node.clone()));
         let parts = Parts {
             organization: self.organizations[index].id.clone(),
             name: "storage0".to_owned(),
-            node: node.clone(),
+            node: faulty.clone(),
             membership: Membership::new(&channel).unwrap(),
             quotas,
+            checking: Checking::default(),
             sources: self.clock.sources(),
         };
         let storage = StorageNode::open(parts, data.path()).unwrap();
@@ -171,10 +178,38 @@ impl World {
         Site {
             storage,
             node,
+            faulty,
             endpoint,
-            _data: data,
-            _stop: stop,
+            data,
+            stop,
         }
+    }
+
+    /// Ends a site and starts it again on what it has on the disk, under its old addresses.
+    pub(crate) async fn restart(&mut self, index: usize, quotas: Quotas) {
+        let Site {
+            node,
+            endpoint,
+            data,
+            stop,
+            ..
+        } = self.sites.remove(index);
+        drop(stop);
+        node.shutdown().await;
+        let listen = endpoint.addresses.iter().map(|address| {
+            let mut address = address.clone();
+            address.pop();
+            address
+        });
+        let node = start_node_in(&data, &self.swarm_key, Some(listen.collect())).await;
+        let listener = TcpListener::bind(&endpoint.api).await.unwrap();
+        let ground = Ground {
+            node,
+            data,
+            listener,
+        };
+        let site = self.start_site(index, ground, quotas).await;
+        self.sites.insert(index, site);
     }
 
     pub(crate) fn channel(&self) -> ChannelConfig {
@@ -218,7 +253,7 @@ impl World {
     /// A member's own IPFS node with a blob of several blocks.
     pub(crate) async fn author(&self) -> Author {
         let (node, data) = start_node(&self.swarm_key).await;
-        Author { node, _data: data }
+        Author { node, data }
     }
 
     pub(crate) async fn tick(&self, site: usize) {
@@ -229,13 +264,42 @@ impl World {
 /// A member's own IPFS node.
 pub(crate) struct Author {
     pub(crate) node: Node,
-    _data: TempDir,
+    data: TempDir,
 }
 
+/// Blocks that were taken out of a node's folder.
+pub(crate) struct Hidden(Vec<(PathBuf, Vec<u8>)>);
+
 impl Author {
+    /// Takes so many full leaves out of the node's folder, as if it did not have them.
+    pub(crate) fn hide_leaves(&self, count: usize) -> Hidden {
+        let list = |path: PathBuf| {
+            std::fs::read_dir(path)
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+        };
+        let blocks = list(self.data.path().join("ipfs/blocks")).flat_map(list);
+        let leaves = blocks.filter(|path| path.metadata().unwrap().len() == 262_144);
+        let hidden = leaves.take(count).map(|path| {
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            (path, bytes)
+        });
+        Hidden(hidden.collect())
+    }
+
     pub(crate) async fn put(&self, seed: u8, bytes: usize) -> Cid {
         let content: Vec<u8> = (0..bytes).map(|n| seed ^ (n / 1_000) as u8).collect();
         self.node.put(&mut &content[..]).await.unwrap()
+    }
+}
+
+impl Hidden {
+    /// Puts them back.
+    pub(crate) fn show(self) {
+        for (path, bytes) in self.0 {
+            std::fs::write(path, bytes).unwrap();
+        }
     }
 }
 
@@ -245,9 +309,18 @@ pub(crate) fn channel() -> ChannelId {
 
 async fn start_node(swarm_key: &SwarmKey) -> (Node, TempDir) {
     let data = tempfile::tempdir().unwrap();
+    (start_node_in(&data, swarm_key, None).await, data)
+}
+
+async fn start_node_in(
+    data: &TempDir,
+    swarm_key: &SwarmKey,
+    listen: Option<Vec<stela_ipfs::Multiaddr>>,
+) -> Node {
     let mut config = NodeConfig::new(data.path().join("ipfs"), swarm_key.clone());
     config.fsync = false;
-    (Node::start(config).await.unwrap(), data)
+    config.listen = listen.unwrap_or(config.listen);
+    Node::start(config).await.unwrap()
 }
 
 fn config(organizations: &[Organization], grounds: &[Ground]) -> pb::ChannelConfig {
@@ -270,8 +343,8 @@ fn config(organizations: &[Organization], grounds: &[Ground]) -> pb::ChannelConf
         id: 1,
         organization: organizations[0].id.to_string(),
         address: "127.0.0.1:1".to_owned(),
+        certificate: organizations[0].issue("orderer").certificate.der().clone(),
         tls_fingerprint: Hash32::ZERO.to_bytes(),
-        ..Default::default()
     };
     pb::ChannelConfig {
         version: FORMAT_VERSION,

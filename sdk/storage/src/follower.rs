@@ -14,9 +14,11 @@ use stela_protocol::{BlockNumber, ContractName, ErrorCode};
 use tokio::time::{Duration, interval, sleep};
 
 use crate::config::Replication;
+use crate::configuration::Known;
 use crate::events;
 use crate::limits::{
-    CHECK_INTERVAL, COLLECT_INTERVAL, EVENTS_PAUSE, REFRESH, REGISTER_TIMEOUT, TICK,
+    CHECK_PAUSE, COLLECT_INTERVAL, COMPARE_FIRST, COMPARE_INTERVAL, CONFIG_PAUSE, EVENTS_PAUSE,
+    REGISTER_TIMEOUT, TICK,
 };
 use crate::service::StorageNode;
 use crate::upkeep::Handled;
@@ -48,6 +50,7 @@ impl Follower {
     ) -> Result<Self, CheckpointError> {
         let path = data.join("checkpoint");
         let checkpoint = FileCheckpointer::open(path, network.channel(), &contract)?;
+        *node.0.followed.lock() = checkpoint.checkpoint();
         Ok(Self {
             node,
             network,
@@ -106,6 +109,7 @@ impl Follower {
             Handled::LookUp(kind) => self.look_up(event, kind).await?,
             handled => handled,
         };
+        *self.node.0.followed.lock() = Some(event.checkpoint);
         self.unsaved += 1;
         if handled == Handled::Wanted || self.unsaved >= EVENTS_PER_SAVE {
             self.checkpoint
@@ -157,30 +161,88 @@ pub async fn keep_time(node: StorageNode) {
     }
 }
 
-/// Has the node collect and check what it keeps, for ever.
+/// Has the node collect what nothing keeps, for ever.
 pub async fn keep_clean(node: StorageNode) {
-    let (mut collect, mut check) = (later(COLLECT_INTERVAL), later(CHECK_INTERVAL));
+    let mut collect = later(COLLECT_INTERVAL, COLLECT_INTERVAL);
     loop {
-        tokio::select! {
-            _ = collect.tick() => node.collect(node.0.sources.now_ms()).await,
-            _ = check.tick() => drop(node.check().await),
+        collect.tick().await;
+        node.collect(node.0.sources.now_ms()).await;
+    }
+}
+
+/// Has the node read what it keeps, one blob after the other, for ever.
+pub async fn keep_checked(node: StorageNode) {
+    loop {
+        if node.check_next().await.is_none() {
+            sleep(CHECK_PAUSE).await;
         }
     }
 }
 
-fn later(period: Duration) -> tokio::time::Interval {
-    tokio::time::interval_at(tokio::time::Instant::now() + period, period)
+fn later(first: Duration, period: Duration) -> tokio::time::Interval {
+    tokio::time::interval_at(tokio::time::Instant::now() + first, period)
 }
 
-/// Keeps the node's idea of the members, and of whom to trust in TLS, up to date, for ever.
-pub async fn keep_members(node: StorageNode, network: Network, tls: TlsSettings) {
-    let mut refresh = interval(REFRESH);
+/// Compares what the node keeps with what the ledger names, from the channel's beginning to the
+/// last event that was dealt with, now and then for ever. A node that keeps only what was uploaded
+/// to it cannot tell afterwards what that was, so that it compares nothing.
+pub async fn keep_compared(
+    node: StorageNode,
+    network: Network,
+    contract: ContractName,
+    replication: Replication,
+) {
+    if replication == Replication::Held {
+        return;
+    }
+    let mut again = later(COMPARE_FIRST, COMPARE_INTERVAL);
     loop {
-        refresh.tick().await;
-        match network.info().await {
-            Ok(info) => reconfigure(&node, &info.config, &tls).await,
+        again.tick().await;
+        let Some(last) = *node.0.followed.lock() else {
+            continue;
+        };
+        let mut events = network.events(&contract, Start::Block(BlockNumber(1)));
+        let (mut compared, mut unkept) = (0u64, 0u64);
+        while let Some(event) = events.next().await {
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    tracing::warn!(%error, compared, "the comparison with the ledger broke off");
+                    break;
+                }
+            };
+            compared += 1;
+            unkept += u64::from(node.compare(&event, replication).await);
+            if event.checkpoint >= last {
+                tracing::info!(compared, unkept, "compared what is kept with the ledger");
+                break;
+            }
+        }
+    }
+}
+
+/// Keeps the node's idea of the members, and of whom to trust in TLS, up to date, for ever: as soon
+/// as a peer has another configuration, and only if it follows from the one that is known.
+pub async fn keep_members(node: StorageNode, network: Network, tls: TlsSettings, mut known: Known) {
+    loop {
+        let sequence = known.current().config().sequence;
+        match network.info_after(sequence).await {
+            Ok(info) if info.config.sequence > sequence => {
+                match network.configuration(known.current().clone()).await {
+                    Ok(newer) => {
+                        reconfigure(&node, newer.config(), &tls).await;
+                        if let Err(error) = known.replace(newer) {
+                            tracing::error!(%error, "the new configuration cannot be kept");
+                        }
+                        continue;
+                    }
+                    Err(error) => tracing::warn!(%error, "a configuration was not taken over"),
+                }
+            }
+            Ok(_) => {}
             Err(error) => tracing::debug!(%error, "the configuration was not read"),
         }
+        sleep(CONFIG_PAUSE).await;
     }
 }
 

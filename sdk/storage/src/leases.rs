@@ -166,13 +166,9 @@ impl Reservation {
 
     /// Writes the lease down.
     pub(crate) fn keep(mut self) -> io::Result<()> {
-        let Lease {
-            organization,
-            bytes,
-            until_ms,
-        } = &self.lease;
-        let line = format!("1 {organization} {bytes} {until_ms}\n");
-        self.leases.folder.write(&name(&self.key), &line)?;
+        self.leases
+            .folder
+            .write(&name(&self.key), &line(&self.lease))?;
         // Another reservation of the same lease may have been given back meanwhile.
         self.leases
             .leases
@@ -224,6 +220,22 @@ fn check(
 
 fn name((cid, owner): &Key) -> String {
     format!("{cid}-{owner}")
+}
+
+fn line(lease: &Lease) -> String {
+    let Lease {
+        organization,
+        bytes,
+        until_ms,
+    } = lease;
+    format!("1 {organization} {bytes} {until_ms}\n")
+}
+
+/// A lease's file as this crate would write it again.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn rewritten(file: &str, text: &str) -> Option<(String, String)> {
+    let (key, lease) = parse(file, text)?;
+    Some((name(&key), line(&lease)))
 }
 
 fn parse(name: &str, text: &str) -> Option<(Key, Lease)> {

@@ -65,17 +65,51 @@ pub const WANTED_PAUSE_MS_MAX: u64 = 300_000;
 
 /// How often leases, admissions and wanted blobs are looked through.
 pub const TICK: Duration = Duration::from_secs(1);
-/// How often the channel's configuration is asked for.
-pub const REFRESH: Duration = Duration::from_secs(30);
+/// The pause before the channel's configuration is asked for again when it was not there.
+pub const CONFIG_PAUSE: Duration = Duration::from_millis(200);
 /// How often unpinned blocks are collected.
 pub const COLLECT_INTERVAL: Duration = Duration::from_secs(3600);
 /// How old an unpinned block must be to be collected: longer than any upload takes.
 pub const COLLECT_AGE_MS: u64 = 24 * 3_600_000;
-/// How often every kept blob is read again and compared with its CID.
+/// How often every kept blob is read again and compared with its CID, unless configured otherwise.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// How fast they are read at most, unless configured otherwise: 2.7 TB in a day.
+pub const CHECK_BYTES_PER_SECOND: u64 = 32 << 20;
+/// How long a reading rests when nothing is due.
+pub const CHECK_PAUSE: Duration = Duration::from_secs(30);
+/// Pins that a reading takes from the list at a time.
+pub const CHECK_BATCH: usize = 1024;
+/// Blobs after which a reading writes down how far it has come.
+pub const CHECK_SAVE_BLOBS: u32 = 64;
+/// How often what is kept is compared with what the ledger names, from its beginning on.
+pub const COMPARE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// How long after its start a node does so for the first time.
+pub const COMPARE_FIRST: Duration = Duration::from_secs(600);
+/// Tries after which a blob that the ledger names counts as lost.
+pub const ABSENT_TRIES: u64 = 4;
+/// Times that a blob is fetched and read again until it is whole: a damaged tree node hides what is
+/// below it.
+pub const MEND_ROUNDS_MAX: usize = 8;
+/// Losses that are remembered.
+pub const FINDINGS_MAX: usize = 10_000;
+/// Nodes that are remembered as having mended one loss: those that gave most.
+pub const GIVERS_MAX: usize = 16;
+/// Losses in one report.
+pub const REPORT_FINDINGS_MAX: usize = 1_000;
+/// Missing blobs in one report.
+pub const REPORT_WANTED_MAX: usize = 1_000;
+/// Characters of the reason for which a blob did not come.
+pub const WHY_CHARS_MAX: usize = 200;
+/// Bytes of a report.
+pub const REPORT_BYTES_MAX: usize = 4 << 20;
 /// The pause before a stream of events that ended for good is asked for again.
 pub const EVENTS_PAUSE: Duration = Duration::from_secs(5);
 /// How long the node's own registration may take before it is tried again.
 pub const REGISTER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long one call of a client may take, other than a hold.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a client asks how far a hold is.
+pub const HOLD_POLL: Duration = Duration::from_millis(500);
+/// How long a node that holds a blob may go without a byte of it arriving before its caller gives
+/// it up. Flushing what has arrived is not counted.
+pub const HOLD_STALLED: Duration = Duration::from_secs(60);

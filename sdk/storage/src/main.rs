@@ -12,13 +12,20 @@ use anyhow::Context;
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use stela_client::{Gateway, GatewayOptions, Network, Sources};
-use stela_identity::Credentials;
+use stela_health::LastWords;
 use stela_identity::tls::{self, TlsIdentity, TlsIncoming, TlsRoots, TlsSettings};
-use stela_ipfs::{Node, NodeConfig, SwarmKey, generate_swarm_key};
+use stela_identity::{Configuration, Credentials};
+use stela_ipfs::{
+    KuboConfig, KuboNode, Node, NodeConfig, PinningNode, SwarmKey, generate_swarm_key,
+};
+use stela_protocol::Hash32;
 use stela_protocol::block::Block;
 use stela_protocol::config::{self, ChannelConfig};
+use stela_storage::configuration::Known;
 use stela_storage::follower::{self, Follower};
-use stela_storage::{Config, Membership, Parts, StorageEndpoint, StorageNode, limits};
+use stela_storage::{
+    Blobs, Config, HealthNode, Membership, Parts, StorageEndpoint, StorageNode, limits,
+};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -70,7 +77,7 @@ async fn main() -> ExitCode {
         (Some(Command::SwarmKey { out }), _) => swarm_key(&out),
         (None, Some(config)) => {
             log(arguments.log_json);
-            run(&config).await
+            run_and_leave_word(&config).await
         }
         (None, None) => Err(anyhow::anyhow!("say which node to run: --config FILE")),
     };
@@ -124,11 +131,28 @@ fn swarm_key(out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run(path: &Path) -> anyhow::Result<()> {
+/// Runs the node; why it had to stop is left in its data folder.
+async fn run_and_leave_word(path: &Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
-    let channel = genesis(&config)?;
-    let tls = tls_settings(&config, &channel)?;
-    let node = start_node(&config).await?;
+    let mut last_words = LastWords::open(&config.data);
+    let ended = run(&config, &mut last_words).await;
+    if let Err(error) = &ended {
+        last_words.say(Sources::default().now_ms(), &format!("{error:#}"));
+    }
+    ended
+}
+
+async fn run(config: &Config, last_words: &mut LastWords) -> anyhow::Result<()> {
+    let (genesis_hash, genesis) = genesis(config)?;
+    let known = Known::open(&config.data, genesis).with_context(|| {
+        format!(
+            "the configuration that was followed, in {}",
+            config.data.display()
+        )
+    })?;
+    let channel = known.current().config().clone();
+    let tls = tls_settings(config, &channel)?;
+    let (node, swarm_key) = start_node(config).await?;
     let peer_id = node.peer_id();
     if !StorageEndpoint::all(&channel)
         .iter()
@@ -136,40 +160,58 @@ async fn run(path: &Path) -> anyhow::Result<()> {
     {
         tracing::warn!(%peer_id, "the channel's configuration does not name this node yet");
     }
+    let membership = Membership::new(&channel)?;
+    let credentials = Arc::new(
+        Credentials::load(&config.identity)
+            .with_context(|| format!("identity in {}", config.identity.display()))?,
+    );
+    let health = HealthNode {
+        organization: config.organization.clone(),
+        name: config.name.clone(),
+        certificate: credentials.certificate.der().clone(),
+        data: config.data.clone(),
+        genesis_hash,
+        swarm_key,
+        node: node.clone(),
+        membership: membership.clone(),
+        sources: Sources::default(),
+    };
     let parts = Parts {
         organization: config.organization.clone(),
         name: config.name.clone(),
         node: node.clone(),
-        membership: Membership::new(&channel)?,
+        membership,
         quotas: config.quotas,
+        checking: config.checking,
         sources: Sources::default(),
     };
     let storage = StorageNode::open(parts, &config.data)
         .with_context(|| format!("cannot open {}", config.data.display()))?;
     storage.join_swarm().await;
-    let network = network(&config, &tls)?;
-    let mut tasks = follow(&config, &storage, &network, &tls)?;
-    let served = serve(&config, &storage, tls).await;
+    let network = network(config, &tls, credentials)?;
+    let mut tasks = follow(config, &storage, &network, &tls, known)?;
+    let served = serve(config, &storage, health, tls, last_words).await;
     tasks.shutdown().await;
-    node.shutdown().await;
+    node.close().await;
     served
 }
 
-fn genesis(config: &Config) -> anyhow::Result<ChannelConfig> {
+fn genesis(config: &Config) -> anyhow::Result<(Hash32, Configuration)> {
     let path = &config.genesis;
-    let read = || -> anyhow::Result<ChannelConfig> {
+    let read = || -> anyhow::Result<(Hash32, Configuration)> {
         let block = Block::decode(Bytes::from(read_block(path)?))?;
-        Ok(config::from_genesis(&block)?.1)
+        let configuration = Configuration::new(config::from_genesis(&block)?.0)?;
+        Ok((block.hash, configuration))
     };
-    let channel = read().with_context(|| format!("genesis block {}", path.display()))?;
+    let (hash, genesis) = read().with_context(|| format!("genesis block {}", path.display()))?;
+    let channel = &genesis.config().channel;
     anyhow::ensure!(
-        channel.channel == config.channel,
-        "{} is the genesis block of channel {}, not of {}",
+        *channel == config.channel,
+        "{} is the genesis block of channel {channel}, not of {}",
         path.display(),
-        channel.channel,
         config.channel
     );
-    Ok(channel)
+    Ok((hash, genesis))
 }
 
 fn read_block(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -191,20 +233,48 @@ fn tls_settings(config: &Config, channel: &ChannelConfig) -> anyhow::Result<TlsS
     TlsSettings::new(identity, &roots).context("TLS settings")
 }
 
-async fn start_node(config: &Config) -> anyhow::Result<Node> {
-    let swarm_key = SwarmKey::read(&config.swarm_key)?;
-    let mut node = NodeConfig::new(config.data.join("ipfs"), swarm_key);
-    node.listen.clone_from(&config.swarm_listen);
-    node.announce.clone_from(&config.swarm_announce);
-    Node::start(node)
-        .await
-        .context("cannot start the IPFS node")
+/// The node that keeps the blobs, and the fingerprint of its swarm's key if it is known here.
+async fn start_node(config: &Config) -> anyhow::Result<(Arc<dyn PinningNode>, Option<[u8; 32]>)> {
+    match &config.blobs {
+        Blobs::Embedded {
+            listen,
+            announce,
+            swarm_key,
+        } => {
+            let swarm_key = SwarmKey::read(swarm_key)?;
+            let fingerprint = swarm_key.fingerprint();
+            let mut node = NodeConfig::new(config.data.join("ipfs"), swarm_key);
+            node.listen.clone_from(listen);
+            node.announce.clone_from(announce);
+            let started = Node::start(node).await;
+            let node = started.context("cannot start the IPFS node")?;
+            Ok((Arc::new(node), Some(fingerprint)))
+        }
+        Blobs::Kubo {
+            api,
+            authorization,
+            authorities,
+            collect,
+        } => {
+            let mut node = KuboConfig::new(config.data.join("kubo"), api.clone());
+            node.authorization.clone_from(authorization);
+            node.authorities.clone_from(authorities);
+            node.collect = *collect;
+            let started = KuboNode::start(node).await;
+            let node = started.context("cannot use the IPFS daemon")?;
+            tracing::warn!(%api, peer_id = %node.peer_id(), "blobs are kept by an IPFS daemon: \
+                whoever has the swarm's key can connect to it");
+            Ok((Arc::new(node), None))
+        }
+    }
 }
 
-fn network(config: &Config, tls: &TlsSettings) -> anyhow::Result<Network> {
-    let credentials = Credentials::load(&config.identity)
-        .with_context(|| format!("identity in {}", config.identity.display()))?;
-    let options = GatewayOptions::new(config.gateways.clone(), tls.clone(), Arc::new(credentials));
+fn network(
+    config: &Config,
+    tls: &TlsSettings,
+    credentials: Arc<Credentials>,
+) -> anyhow::Result<Network> {
+    let options = GatewayOptions::new(config.gateways.clone(), tls.clone(), credentials);
     Ok(Gateway::connect(options)?.network(config.channel.clone()))
 }
 
@@ -213,6 +283,7 @@ fn follow(
     storage: &StorageNode,
     network: &Network,
     tls: &TlsSettings,
+    known: Known,
 ) -> anyhow::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
     let follower = Follower::open(
@@ -225,20 +296,35 @@ fn follow(
     tasks.spawn(follower.run());
     tasks.spawn(follower::keep_time(storage.clone()));
     tasks.spawn(follower::keep_clean(storage.clone()));
+    tasks.spawn(follower::keep_checked(storage.clone()));
+    tasks.spawn(follower::keep_compared(
+        storage.clone(),
+        network.clone(),
+        config.contract.clone(),
+        config.replication,
+    ));
     tasks.spawn(follower::keep_members(
         storage.clone(),
         network.clone(),
         tls.clone(),
+        known,
     ));
     Ok(tasks)
 }
 
-async fn serve(config: &Config, storage: &StorageNode, tls: TlsSettings) -> anyhow::Result<()> {
+async fn serve(
+    config: &Config,
+    storage: &StorageNode,
+    health: HealthNode,
+    tls: TlsSettings,
+    last_words: &mut LastWords,
+) -> anyhow::Result<()> {
     let listener = TcpListener::bind(&config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let incoming = TlsIncoming::new(listener, tls)?;
     tracing::info!(address = %incoming.local_addr(), "serving members");
+    last_words.clear();
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -252,6 +338,7 @@ async fn serve(config: &Config, storage: &StorageNode, tls: TlsSettings) -> anyh
     };
     tls::server()
         .add_service(storage.service())
+        .add_service(stela_health::service(Arc::new(health)))
         .serve_with_incoming_shutdown(incoming, stop)
         .await
         .context("the service of members ended")

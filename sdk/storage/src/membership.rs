@@ -18,6 +18,7 @@ pub struct Membership(Arc<RwLock<Arc<View>>>);
 /// One configuration.
 pub(crate) struct View {
     pub(crate) channel: ChannelId,
+    pub(crate) config: ChannelConfig,
     pub(crate) msp: Msp,
     pub(crate) storage: Vec<StorageEndpoint>,
 }
@@ -34,6 +35,7 @@ impl View {
         }
         Ok(Self {
             channel: config.channel.clone(),
+            config: config.clone(),
             msp: Msp::from_config(config)?,
             storage,
         })
@@ -42,6 +44,13 @@ impl View {
     /// Whether the configuration names this node of the swarm.
     pub(crate) fn is_storage(&self, peer: &PeerId) -> bool {
         self.storage.iter().any(|node| node.peer_id == *peer)
+    }
+
+    /// Whose storage node it is.
+    pub(crate) fn owner(&self, peer: &PeerId) -> Option<String> {
+        let mut nodes = self.storage.iter();
+        let node = nodes.find(|node| node.peer_id == *peer)?;
+        Some(node.organization.to_string())
     }
 
     /// The other storage nodes, as members of the swarm.

@@ -35,7 +35,8 @@ macro_rules! body {
     };
 }
 
-body!(AdmitRequest: "Admit", HoldRequest: "Hold", HasRequest: "Has", StatusRequest: "Status");
+body!(AdmitRequest: "Admit", HoldRequest: "Hold", HasRequest: "Has", StatusRequest: "Status",
+    ReportRequest: "Report");
 
 /// Lets requests in.
 pub(crate) struct Door {

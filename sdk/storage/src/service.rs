@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use stela_client::Sources;
-use stela_identity::Identity;
-use stela_ipfs::{BlobStore, Cid, FetchError, Member, Node, PeerId, PinKind};
+use stela_client::{Checkpoint, Sources};
+use stela_identity::{Certificate, Identity};
+use stela_ipfs::{Cid, FetchError, Member, PeerId, PinKind, PinningNode};
 use stela_protocol::{Fingerprint, OrgId, RpcError};
 use tonic::{Request, Response, Status};
 
 use crate::admission::Admissions;
+use crate::config::Checking;
 use crate::error::{AdmitError, HoldError, RequestError};
+use crate::findings::Findings;
 use crate::leases::{Leases, Quotas};
 use crate::limits::{
     ADMISSION_MS, CID_CHARS_MAX, FETCH_BYTES_PER_SECOND_MIN, FETCH_TIMEOUT, HOLDS_MAX,
@@ -25,6 +27,7 @@ use crate::membership::Membership;
 use crate::pb;
 use crate::pb::storage_server::{Storage, StorageServer};
 use crate::request::Door;
+use crate::sweep::Sweep;
 use crate::wanted::Wanted;
 
 /// The roles that may have blobs held.
@@ -43,11 +46,13 @@ pub struct Parts {
     /// Its name within the organization.
     pub name: String,
     /// Its place in the swarm.
-    pub node: Node,
+    pub node: Arc<dyn PinningNode>,
     /// Who the members are.
     pub membership: Membership,
     /// How much may be under lease.
     pub quotas: Quotas,
+    /// How what is kept is read again.
+    pub checking: Checking,
     /// Clock and randomness.
     pub sources: Sources,
 }
@@ -57,15 +62,20 @@ pub struct Parts {
 pub struct StorageNode(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
-    organization: OrgId,
-    name: String,
-    pub(crate) node: Node,
+    pub(crate) organization: OrgId,
+    pub(crate) name: String,
+    pub(crate) node: Arc<dyn PinningNode>,
     pub(crate) membership: Membership,
     pub(crate) sources: Sources,
     pub(crate) leases: Arc<Leases>,
     pub(crate) wanted: Wanted,
     pub(crate) admissions: Mutex<Admissions>,
-    door: Door,
+    pub(crate) checking: Checking,
+    pub(crate) sweep: Sweep,
+    pub(crate) findings: Findings,
+    /// The last event that was dealt with.
+    pub(crate) followed: Mutex<Option<Checkpoint>>,
+    pub(crate) door: Door,
     holding: Mutex<BTreeMap<Fingerprint, usize>>,
 }
 
@@ -81,6 +91,7 @@ impl StorageNode {
             node,
             membership,
             quotas,
+            checking,
             sources,
         } = parts;
         let door = Door::new(node.peer_id(), membership.clone(), sources.clone());
@@ -92,6 +103,10 @@ impl StorageNode {
             leases: Arc::new(Leases::open(data.join("leases"), quotas)?),
             wanted: Wanted::open(data.join("wanted"))?,
             admissions: Mutex::default(),
+            checking,
+            sweep: Sweep::open(data.join("check"))?,
+            findings: Findings::open(data.join("findings"))?,
+            followed: Mutex::default(),
             door,
             holding: Mutex::default(),
             node,
@@ -117,19 +132,16 @@ impl StorageNode {
         if self.0.membership.view().is_storage(&peer) || peer == self.0.node.peer_id() {
             return Ok(pb::AdmitResponse { until_ms });
         }
-        let admitted = self
-            .0
-            .admissions
-            .lock()
-            .admit(peer, identity.fingerprint, until_ms);
+        let sponsor = Certificate::from_der(&request.certificate).map_err(RequestError::from)?;
+        let admitted = self.0.admissions.lock().admit(peer, sponsor, until_ms);
         let leaves = admitted.map_err(|_| AdmitError::Full { peer })?;
         if let Some(leaves) = leaves {
-            self.0.node.disallow(leaves).await;
+            self.0.node.shut_out(leaves).await;
         }
         if !self
             .0
             .node
-            .allow(Member {
+            .let_in(Member {
                 peer,
                 addresses: Vec::new(),
             })
@@ -184,6 +196,7 @@ impl StorageNode {
             .node
             .fetch_and_pin(&cid, kind, fetch_timeout(declared))
             .await
+            .map(drop)
             .map_err(fetch)
     }
 
@@ -208,17 +221,16 @@ impl StorageNode {
     async fn has(&self, request: &pb::SignedRequest) -> Result<pb::HasResponse, HoldError> {
         let (body, _) = self.0.door.open::<pb::HasRequest>(request)?;
         let cid = cid(&body.cid).ok_or(HoldError::Cid)?;
-        let has = match self.0.node.has(&cid).await {
-            Ok(has) => has,
-            Err(FetchError::NotFound { .. }) => false,
-            Err(error) => {
-                return Err(HoldError::Fetch {
-                    cid,
-                    source: Box::new(error),
-                });
-            }
+        let fetch = |error| HoldError::Fetch {
+            cid,
+            source: Box::new(error),
         };
-        Ok(pb::HasResponse { has })
+        let has = match self.0.node.has(&cid).await {
+            Err(FetchError::NotFound { .. }) => false,
+            other => other.map_err(fetch)?,
+        };
+        let bytes = self.0.node.stored_bytes(&cid).await.map_err(fetch)?;
+        Ok(pb::HasResponse { has, bytes })
     }
 
     async fn status(
@@ -237,11 +249,12 @@ impl StorageNode {
             name: self.0.name.clone(),
             peer_id: node.peer_id().to_string(),
             addresses: node
-                .listen_addresses()
+                .addresses()
+                .await
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            peers: u32::try_from(node.peers().len()).unwrap_or(u32::MAX),
+            peers: u32::try_from(node.connected().await.len()).unwrap_or(u32::MAX),
             permanent: permanent as u64,
             leased: (pins.len() - permanent) as u64,
             wanted: self.0.wanted.len() as u64,
@@ -330,6 +343,16 @@ impl Storage for StorageService {
         request: Request<pb::SignedRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
         let answer = self.0.status(request.get_ref()).await;
+        answer
+            .map(Response::new)
+            .map_err(|error| self.0.refuse(error))
+    }
+
+    async fn report(
+        &self,
+        request: Request<pb::SignedRequest>,
+    ) -> Result<Response<pb::ReportResponse>, Status> {
+        let answer = self.0.report(request.get_ref()).await;
         answer
             .map(Response::new)
             .map_err(|error| self.0.refuse(error))

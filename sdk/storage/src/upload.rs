@@ -11,9 +11,11 @@ use stela_identity::Credentials;
 use stela_identity::tls::TlsSettings;
 use stela_ipfs::{Cid, Multiaddr, Node, PeerId};
 use stela_protocol::{ChannelId, OrgId};
+use tokio::time::Instant;
 
 use crate::client::{StorageClient, StorageEndpoint};
 use crate::error::{CallError, UploadError};
+use crate::limits::{HOLD_POLL, HOLD_STALLED};
 
 /// Who uploads, to the storage nodes of which channel.
 #[derive(Clone)]
@@ -48,6 +50,10 @@ impl Holders {
     }
 }
 
+/// Is told how many bytes of a blob an organization's storage node has while it fetches it, by that
+/// node's own word.
+pub type Watch<'a> = &'a (dyn Fn(&OrgId, u64) + Send + Sync);
+
 /// A storage node that does not hold a blob.
 #[derive(Debug)]
 pub struct Failure {
@@ -81,7 +87,8 @@ impl Uploader {
     /// caller's business.
     ///
     /// # Errors
-    /// [`UploadError`] says who holds the blob and who does not, and why. Trying again is safe.
+    /// [`UploadError`] says who holds the blob and who does not, and why. Trying again is safe, and
+    /// sends only what the storage nodes do not have yet.
     pub async fn upload(
         &self,
         node: &Node,
@@ -89,6 +96,23 @@ impl Uploader {
         bytes: u64,
         storages: &[StorageEndpoint],
         needed: usize,
+    ) -> Result<Holders, UploadError> {
+        self.upload_watched(node, cid, bytes, storages, needed, &|_, _| {})
+            .await
+    }
+
+    /// The same, telling `watch` how far each storage node is.
+    ///
+    /// # Errors
+    /// As for [`upload`](Self::upload).
+    pub async fn upload_watched(
+        &self,
+        node: &Node,
+        cid: &Cid,
+        bytes: u64,
+        storages: &[StorageEndpoint],
+        needed: usize,
+        watch: Watch<'_>,
     ) -> Result<Holders, UploadError> {
         let known = storages
             .iter()
@@ -100,7 +124,7 @@ impl Uploader {
         }
         let mut placing: FuturesUnordered<_> = storages
             .iter()
-            .map(|storage| self.place(node, cid, bytes, storage))
+            .map(|storage| self.place(node, cid, bytes, storage, watch))
             .collect();
         let (mut holders, mut failures) = (Holders(Vec::new()), Vec::new());
         while holders.organizations().len() < needed {
@@ -140,9 +164,17 @@ impl Uploader {
         cid: &Cid,
         bytes: u64,
         storage: &StorageEndpoint,
+        watch: Watch<'_>,
     ) -> Result<Holder, Failure> {
-        let held = async { self.enter(node, storage).await?.hold(cid, bytes).await };
+        let held = async {
+            let client = self.enter(node, storage).await?;
+            tokio::select! {
+                held = client.hold(cid, bytes) => held,
+                stalled = stall(&client, cid, bytes, watch) => Err(stalled),
+            }
+        };
         let lease_until_ms = held.await.map_err(|error| failure(storage, error))?;
+        watch(&storage.organization, bytes);
         Ok(Holder {
             organization: storage.organization.clone(),
             peer_id: storage.peer_id,
@@ -192,6 +224,60 @@ impl fmt::Debug for Uploader {
     }
 }
 
+/// Watches a hold until nothing of the blob has arrived for too long: a node that was stopped or
+/// cut off does not keep its caller waiting for the time that the whole blob may take.
+async fn stall(client: &StorageClient, cid: &Cid, bytes: u64, watch: Watch<'_>) -> CallError {
+    let organization = &client.endpoint().organization;
+    let mut arrival = Arrival::new(bytes, Instant::now());
+    loop {
+        tokio::time::sleep(HOLD_POLL).await;
+        let here = client.stored_bytes(cid).await.unwrap_or(0);
+        if let Some(here) = arrival.note(here, Instant::now()) {
+            watch(organization, here);
+        }
+        if arrival.is_stalled(Instant::now()) {
+            return CallError::Stalled {
+                organization: organization.clone(),
+                here: arrival.here,
+                bytes,
+            };
+        }
+    }
+}
+
+/// How much of a blob is at a storage node, by its own word, and since when.
+struct Arrival {
+    bytes: u64,
+    here: u64,
+    since: Instant,
+}
+
+impl Arrival {
+    fn new(bytes: u64, now: Instant) -> Self {
+        Self {
+            bytes,
+            here: 0,
+            since: now,
+        }
+    }
+
+    /// Takes in what the node says; answers how much is there if that is news. Tree nodes count too,
+    /// and a node can say what it likes: never more than the blob has.
+    fn note(&mut self, here: u64, now: Instant) -> Option<u64> {
+        let here = here.min(self.bytes);
+        if here <= self.here {
+            return None;
+        }
+        (self.here, self.since) = (here, now);
+        Some(here)
+    }
+
+    /// What has arrived in full is being flushed, which nobody hears about.
+    fn is_stalled(&self, now: Instant) -> bool {
+        self.here < self.bytes && now.duration_since(self.since) >= HOLD_STALLED
+    }
+}
+
 fn failure(storage: &StorageEndpoint, error: CallError) -> Failure {
     Failure {
         organization: storage.organization.clone(),
@@ -202,4 +288,31 @@ fn failure(storage: &StorageEndpoint, error: CallError) -> Failure {
 /// The address with the peer id at its end.
 fn with_peer(address: &Multiaddr, peer: PeerId) -> Multiaddr {
     address.clone().with_p2p(peer).unwrap_or_else(|other| other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_is_given_up_when_nothing_arrives_and_not_before() {
+        let start = Instant::now();
+        let mut arrival = Arrival::new(100, start);
+        let late = start + HOLD_STALLED;
+        assert!(!arrival.is_stalled(late - HOLD_POLL));
+        assert_eq!(arrival.note(40, late - HOLD_POLL), Some(40));
+        assert!(!arrival.is_stalled(late));
+        assert_eq!(arrival.note(40, late), None);
+        assert_eq!(arrival.note(30, late), None, "it does not go backwards");
+        assert!(arrival.is_stalled(late + HOLD_STALLED));
+        assert_eq!(
+            arrival.note(u64::MAX, late + HOLD_STALLED),
+            Some(100),
+            "no more than it has"
+        );
+        assert!(
+            !arrival.is_stalled(late + 9 * HOLD_STALLED),
+            "it is being flushed"
+        );
+    }
 }

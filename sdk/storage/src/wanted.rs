@@ -16,7 +16,8 @@ use parking_lot::Mutex;
 use stela_ipfs::{Cid, PinKind};
 
 use crate::files::Folder;
-use crate::limits::{WANTED_MAX, WANTED_PAUSE_MS_MAX, WANTED_PAUSE_MS_MIN};
+use crate::limits::{WANTED_MAX, WANTED_PAUSE_MS_MAX, WANTED_PAUSE_MS_MIN, WHY_CHARS_MAX};
+use crate::pb;
 
 const FILE_BYTES_MAX: u64 = 64;
 
@@ -26,12 +27,14 @@ pub(crate) struct Wanted {
     entries: Mutex<BTreeMap<Cid, Entry>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Entry {
     kind: PinKind,
     due_ms: u64,
     pause_ms: u64,
     in_flight: bool,
+    tries: u64,
+    why: String,
 }
 
 impl Entry {
@@ -41,6 +44,8 @@ impl Entry {
             due_ms: 0,
             pause_ms: WANTED_PAUSE_MS_MIN,
             in_flight: false,
+            tries: 0,
+            why: String::new(),
         }
     }
 }
@@ -110,13 +115,38 @@ impl Wanted {
         Ok(())
     }
 
-    /// The blob did not come: it is tried again after a pause that doubles.
-    pub(crate) fn failed(&self, cid: &Cid, now_ms: u64) {
-        if let Some(entry) = self.entries.lock().get_mut(cid) {
-            entry.in_flight = false;
-            entry.due_ms = now_ms.saturating_add(entry.pause_ms);
-            entry.pause_ms = entry.pause_ms.saturating_mul(2).min(WANTED_PAUSE_MS_MAX);
-        }
+    /// The blob did not come: it is tried again after a pause that doubles. Answers how often it
+    /// was tried.
+    pub(crate) fn failed(&self, cid: &Cid, now_ms: u64, why: &str) -> u64 {
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get_mut(cid) else {
+            return 0;
+        };
+        entry.in_flight = false;
+        entry.due_ms = now_ms.saturating_add(entry.pause_ms);
+        entry.pause_ms = entry.pause_ms.saturating_mul(2).min(WANTED_PAUSE_MS_MAX);
+        entry.tries += 1;
+        entry.why = why.chars().take(WHY_CHARS_MAX).collect();
+        entry.tries
+    }
+
+    pub(crate) fn contains(&self, cid: &Cid) -> bool {
+        self.entries.lock().contains_key(cid)
+    }
+
+    /// What is not here yet, those tried most often first and no more than so many; and how many
+    /// there are.
+    pub(crate) fn list(&self, count_max: usize) -> (Vec<pb::Missing>, u64) {
+        let entries = self.entries.lock();
+        let mut list: Vec<_> = entries.iter().collect();
+        list.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.tries));
+        let missing = list.iter().take(count_max).map(|(cid, entry)| pb::Missing {
+            cid: cid.to_string(),
+            permanent: entry.kind == PinKind::Permanent,
+            tries: entry.tries,
+            why: entry.why.clone(),
+        });
+        (missing.collect(), list.len() as u64)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -133,14 +163,14 @@ fn longer(one: PinKind, two: PinKind) -> PinKind {
     }
 }
 
-fn line(kind: PinKind) -> String {
+pub(crate) fn line(kind: PinKind) -> String {
     match kind {
         PinKind::Permanent => "1 permanent\n".to_owned(),
         PinKind::Leased { until_ms } => format!("1 leased {until_ms}\n"),
     }
 }
 
-fn parse(text: &str) -> Option<PinKind> {
+pub(crate) fn parse(text: &str) -> Option<PinKind> {
     match text.strip_suffix('\n')?.split(' ').collect::<Vec<_>>()[..] {
         ["1", "permanent"] => Some(PinKind::Permanent),
         ["1", "leased", until_ms] => Some(PinKind::Leased {
@@ -187,7 +217,7 @@ mod tests {
         let mut now_ms = 0;
         for pause_ms in [2_000, 4_000, 8_000] {
             assert_eq!(wanted.take_due(now_ms, 9).len(), 1);
-            wanted.failed(&cid(), now_ms);
+            wanted.failed(&cid(), now_ms, "nobody has it");
             assert_eq!(wanted.take_due(now_ms + pause_ms - 1, 9).len(), 0);
             now_ms += pause_ms;
         }

@@ -74,6 +74,31 @@ fn mistakes_are_one_readable_line() {
     }
 }
 
+#[test]
+fn a_daemon_that_is_not_there_is_one_readable_line() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path());
+    let config = folder.path().join("storage.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let rest: Vec<_> = text
+        .lines()
+        .filter(|line| !line.contains("swarm_"))
+        .collect();
+    let (rest, address) = (rest.join("\n"), free_address());
+    std::fs::write(
+        &config,
+        format!("{rest}\n[kubo]\napi = \"http://{address}\"\n"),
+    )
+    .unwrap();
+    let output = command().arg("--config").arg(&config).output().unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    let expect = format!("the IPFS daemon at http://{address} cannot be reached");
+    assert!(
+        !output.status.success() && words.contains(&expect),
+        "{words}"
+    );
+}
+
 /// Everything that a node needs, in one folder; who asks it; and where it answers.
 struct Site {
     tls: TlsSettings,
@@ -135,6 +160,12 @@ fn config(
     storage: pb::StorageEndpoint,
 ) -> pb::ChannelConfig {
     let organization = authority.organization().to_string();
+    let orderer = Subject {
+        common_name: "orderer0".to_owned(),
+        role: "orderer".to_owned(),
+        attributes: BTreeMap::new(),
+        validity: VALIDITY,
+    };
     pb::ChannelConfig {
         version: FORMAT_VERSION,
         channel: "care".to_owned(),
@@ -148,6 +179,7 @@ fn config(
         orderers: vec![pb::Orderer {
             id: 1,
             organization,
+            certificate: authority.issue(&orderer).unwrap().certificate.der().clone(),
             tls_fingerprint: Hash32::ZERO.to_bytes(),
             ..Default::default()
         }],

@@ -5,15 +5,20 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use stela_host::{
-    Caller, Contract, Execution, Invocation, InvokeError, Mode, Runtime, RuntimeLimits, StateError,
-    StateView,
+    Caller, Contract, Execution, Invocation, InvokeError, KeyVersion, Mode, Runtime, RuntimeLimits,
+    StateError, StateView,
 };
 use stela_protocol::{Fingerprint, Hash32, Height, TransactionId, pb};
+
+/// 2026-01-01T00:00:00Z.
+pub const TIME_MS: u64 = 1_767_225_600_000;
 
 /// A state of one contract; each applied result is one block with one transaction.
 #[derive(Default)]
 pub struct State {
     pub rows: BTreeMap<Vec<u8>, (Bytes, Height)>,
+    /// Every change of each key, the oldest first.
+    pub changes: BTreeMap<Vec<u8>, Vec<KeyVersion>>,
     pub block: u64,
 }
 
@@ -35,6 +40,16 @@ impl State {
                 pb::write::Change::Argument(index) => Some(arguments[*index as usize].clone()),
                 pb::write::Change::Delete(_) => None,
             };
+            // Numbered and timed as the mock ledger does.
+            let mut transaction = TransactionId([0; 32]);
+            transaction.0[24..].copy_from_slice(&self.block.to_be_bytes());
+            let changes = self.changes.entry(key.to_vec()).or_default();
+            changes.push(KeyVersion {
+                height,
+                transaction,
+                time_ms: TIME_MS,
+                value: value.clone(),
+            });
             match value {
                 Some(value) => self.rows.insert(key.to_vec(), (value, height)),
                 None => self.rows.remove(&key[..]),
@@ -59,6 +74,17 @@ impl StateView for State {
             .map(|(key, (value, height))| (Bytes::copy_from_slice(key), value.clone(), *height))
             .collect())
     }
+
+    fn history(
+        &self,
+        key: &[u8],
+        before: Option<Height>,
+        limit: usize,
+    ) -> Result<Vec<KeyVersion>, StateError> {
+        let changes = self.changes.get(key).into_iter().flatten().rev();
+        let older = changes.filter(|change| before.is_none_or(|before| change.height < before));
+        Ok(older.take(limit).cloned().collect())
+    }
 }
 
 /// A core module in the text format, with the imports, a memory and an allocator in front of what
@@ -73,6 +99,8 @@ pub fn module_with_memory(memory: &str, body: &str) -> Vec<u8> {
   (import "stela:chaincode/state@1.0.0" "get" (func $get (param i32 i32 i32)))
   (import "stela:chaincode/state@1.0.0" "put" (func $put (param i32 i32 i32 i32)))
   (import "stela:chaincode/state@1.0.0" "range" (func $range (param i32 i32 i32 i32 i32 i32)))
+  (import "stela:chaincode/history@1.0.0" "of-key"
+    (func $history (param i32 i32 i32 i64 i32 i32 i32)))
   (import "stela:chaincode/events@1.0.0" "set-event" (func $event (param i32 i32 i32 i32)))
   (import "stela:chaincode/logging@1.0.0" "log" (func $log (param i32 i32 i32)))
   {memory}
@@ -133,7 +161,7 @@ pub fn invocation(caller: &Caller, function: &str, arguments: &[&[u8]]) -> Invoc
             .collect(),
         caller: caller.clone(),
         transaction_id: TransactionId([9; 32]),
-        timestamp_ms: 1_767_225_600_000,
+        timestamp_ms: TIME_MS,
         side: vec![Hash32([7; 32])],
         mode: Mode::Endorse,
     }

@@ -48,6 +48,7 @@ fn config(authorities: &[&CertificateAuthority], revoked: &[Fingerprint]) -> Cha
         peers: Vec::new(),
         storage: Vec::new(),
         revoked: revoked.iter().copied().collect(),
+        roles: Default::default(),
     };
     let organizations = authorities
         .iter()
@@ -69,6 +70,9 @@ fn config(authorities: &[&CertificateAuthority], revoked: &[Fingerprint]) -> Cha
         contracts: BTreeMap::new(),
         admin_policy: Policy::parse("'A.admin'").unwrap(),
         certificates: Vec::new(),
+        orderers_ever: 0,
+        custodians: Default::default(),
+        custodian_threshold: 0,
     }
 }
 
@@ -139,6 +143,37 @@ fn a_member_is_identified() {
         identity.verify(b"d\0", b"massage", &signature),
         Err(SignatureError)
     );
+}
+
+#[test]
+fn only_the_roles_that_the_configuration_names_are_accepted() {
+    let a = authority("A");
+    let mut config = config(&[&a], &[]);
+    let organization = config.organizations.get_mut(&org("A")).unwrap();
+    organization.roles = ["admin".to_owned(), "peer".to_owned()].into();
+    let members = Msp::from_config(&config).unwrap();
+    let issue = |role: &str| a.issue(&subject(role)).unwrap().certificate;
+    assert!(members.admit(&issue("peer")).is_ok());
+    let patient = issue("patient");
+    let (fingerprint, organization) = (patient.fingerprint(), org("A"));
+    let expected = IdentityError::Role {
+        fingerprint,
+        organization,
+    };
+    assert_eq!(members.admit(&patient), Err(expected));
+}
+
+#[test]
+fn one_organization_alone_knows_its_own() {
+    let (a, b) = (authority("A"), authority("B"));
+    let own = Msp::of_organization(&org("A"), a.root_der()).unwrap();
+    let issue = |authority: &CertificateAuthority| authority.issue(&subject("admin")).unwrap();
+    assert!(own.admit(&issue(&a).certificate).is_ok());
+    assert!(own.admit(&issue(&b).certificate).is_err());
+    assert!(matches!(
+        Msp::of_organization(&org("A"), b.root_der()),
+        Err(MspError::Organization { .. })
+    ));
 }
 
 #[test]

@@ -9,7 +9,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use stela_protocol::{Fingerprint, OrgId, hash};
 use zeroize::Zeroizing;
 
-use super::{TlsError, chain, organization_of};
+use super::verify::Verifier;
+use super::{Refusal, Shown, TlsError, TlsRoots, chain, organization_of};
 use crate::certificate::to_pem;
 use crate::files::{self, Mode};
 
@@ -67,6 +68,16 @@ impl TlsIdentity {
     /// SHA-256 of the leaf's DER, as a channel's configuration lists it for orderers.
     pub fn fingerprint(&self) -> Fingerprint {
         hash::fingerprint(&self.chain[0])
+    }
+
+    /// What others see of it, if they accept it at a time by these roots.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why they do not.
+    pub fn judge(&self, roots: &TlsRoots, at_ms: u64) -> Result<Shown, Refusal> {
+        let verifier = Verifier::new(roots).map_err(|error| Refusal::Other(error.to_string()))?;
+        verifier.judge(&self.chain, at_ms)?;
+        Shown::of(&self.chain[0]).map_err(|error| Refusal::Other(error.to_string()))
     }
 
     /// The organization that the leaf names.

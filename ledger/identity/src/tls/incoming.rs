@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
+use tokio_stream::wrappers::WatchStream;
 use tonic::body::Body;
 use tonic::codegen::http::Response;
 use tonic::transport::Server;
@@ -27,6 +28,7 @@ use tower::util::MapResponseLayer;
 
 use super::answers::typed;
 use super::settings::ALPN;
+use super::verify::Verifier;
 use super::{TlsSettings, organization_of};
 use crate::limits::{
     ACCEPT_PAUSE, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX,
@@ -86,6 +88,7 @@ impl PeerTls {
 pub struct TlsConnection {
     stream: TlsStream<TcpStream>,
     peer: PeerTls,
+    trusted: WatchStream<Arc<Verifier>>,
     /// One of the connections that may stand.
     _slot: OwnedSemaphorePermit,
 }
@@ -94,6 +97,20 @@ impl TlsConnection {
     /// Who is at the other end.
     pub fn peer(&self) -> &PeerTls {
         &self.peer
+    }
+
+    /// Fails when the other end is not trusted any more; wakes whoever reads when that changes.
+    fn check_trust(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while let Poll::Ready(Some(verifier)) = Pin::new(&mut self.trusted).poll_next(cx) {
+            let chain = self.stream.get_ref().1.peer_certificates();
+            if !verifier.still_accepts(chain.unwrap_or_default()) {
+                let organization = &self.peer.organization;
+                tracing::info!(%organization, fingerprint = %self.peer.fingerprint, "cut off");
+                let why = "the certificate of the other end is not accepted any more";
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -111,6 +128,7 @@ impl AsyncRead for TlsConnection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.check_trust(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
@@ -232,6 +250,8 @@ impl Acceptor {
         slot: OwnedSemaphorePermit,
         turn: OwnedSemaphorePermit,
     ) {
+        // From before the handshake on, so that no change is missed.
+        let trusted = self.settings.changes();
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.handshake(stream, address));
         let result = tokio::select! {
             result = handshake => result,
@@ -243,6 +263,7 @@ impl Acceptor {
                 let connection = TlsConnection {
                     stream,
                     peer,
+                    trusted,
                     _slot: slot,
                 };
                 // Nobody is left to take it when the server has stopped.

@@ -4,7 +4,7 @@
 //! and the handshake succeeds only if one of *that* organization's TLS roots signed the
 //! certificate: no authority can speak for another organization. Key exchange prefers
 //! X25519MLKEM768. Sessions are never resumed, so every connection is judged by the roots and
-//! revocations in force when it is made.
+//! revocations in force when it is made, and cut when they change so that it would not be made again.
 //!
 //! The roots and the node's own certificate can be replaced while the node runs: see
 //! [`TlsSettings`].
@@ -13,6 +13,7 @@ mod answers;
 mod connect;
 mod identity;
 mod incoming;
+mod probe;
 mod roots;
 mod settings;
 mod verify;
@@ -27,6 +28,7 @@ use x509_parser::prelude::{X509Certificate, X509CertificateParser};
 pub use self::connect::{Address, Expected, connect, dial};
 pub use self::identity::TlsIdentity;
 pub use self::incoming::{PeerTls, TlsConnection, TlsIncoming, server};
+pub use self::probe::{ProbeError, Refusal, Shown, probe};
 pub use self::roots::TlsRoots;
 pub use self::settings::TlsSettings;
 use crate::certificate::CertificateError;

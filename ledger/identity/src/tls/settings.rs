@@ -8,6 +8,8 @@ use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 use stela_protocol::OrgId;
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
 
 use super::verify::{Clients, Server, Verifier, provider};
 use super::{Expected, TlsError, TlsIdentity, TlsRoots};
@@ -16,10 +18,13 @@ use super::{Expected, TlsError, TlsIdentity, TlsRoots};
 pub(super) const ALPN: &[u8] = b"h2";
 
 /// The node's own certificate and whom it trusts. Copies share them: what is replaced through one
-/// holds for all, from the next handshake on. Connections that stand are not cut.
+/// holds for all, from the next handshake on. A connection that was accepted is cut as soon as its
+/// other end is not trusted any more.
 #[derive(Clone)]
 pub struct TlsSettings {
     shared: Arc<RwLock<State>>,
+    /// Tells the connections that stand whom to trust from now on.
+    trusted: watch::Sender<Arc<Verifier>>,
 }
 
 struct State {
@@ -34,9 +39,11 @@ impl TlsSettings {
     /// # Errors
     /// [`TlsError`] when the key does not belong to the certificate or a root is not sound.
     pub fn new(identity: TlsIdentity, roots: &TlsRoots) -> Result<Self, TlsError> {
-        let state = State::new(identity, Arc::new(Verifier::new(roots)?))?;
+        let verifier = Arc::new(Verifier::new(roots)?);
+        let state = State::new(identity, verifier.clone())?;
         Ok(Self {
             shared: Arc::new(RwLock::new(state)),
+            trusted: watch::Sender::new(verifier),
         })
     }
 
@@ -57,8 +64,14 @@ impl TlsSettings {
     pub fn replace_roots(&self, roots: &TlsRoots) -> Result<(), TlsError> {
         let verifier = Arc::new(Verifier::new(roots)?);
         let mut state = self.shared.write();
-        *state = State::new(state.identity.clone(), verifier)?;
+        *state = State::new(state.identity.clone(), verifier.clone())?;
+        self.trusted.send_replace(verifier);
         Ok(())
+    }
+
+    /// Whom to trust after each change from now on.
+    pub(super) fn changes(&self) -> WatchStream<Arc<Verifier>> {
+        WatchStream::from_changes(self.trusted.subscribe())
     }
 
     /// The organization whose certificate is shown.

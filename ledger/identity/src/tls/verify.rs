@@ -15,7 +15,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use stela_protocol::{Fingerprint, OrgId, hash};
 
-use super::{Expected, TlsError, TlsRoots, organization_of};
+use super::{Expected, Refusal, TlsError, TlsRoots, organization_of};
 use crate::limits::TLS_CHAIN_MAX;
 
 /// The algorithms of TLS; X25519MLKEM768 comes first.
@@ -55,6 +55,24 @@ impl Verifier {
             organizations.insert(id.clone(), trust);
         }
         Ok(Self { organizations })
+    }
+
+    /// Whether a client that was accepted before still would be.
+    pub(super) fn still_accepts(&self, chain: &[CertificateDer<'_>]) -> bool {
+        self.verdict(chain, UnixTime::now()).is_ok()
+    }
+
+    /// Judges a chain, the leaf first, as a server judges its client's at a time.
+    pub(super) fn judge(&self, chain: &[CertificateDer<'_>], at_ms: u64) -> Result<(), Refusal> {
+        let at = UnixTime::since_unix_epoch(std::time::Duration::from_millis(at_ms));
+        self.verdict(chain, at)
+            .map_err(|error| Refusal::from(&error))
+    }
+
+    fn verdict(&self, chain: &[CertificateDer<'_>], at: UnixTime) -> Result<(), Error> {
+        let (leaf, above) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+        let (_, trust) = self.trust(leaf, above.len())?;
+        trust.clients.verify_client_cert(leaf, above, at).map(drop)
     }
 
     /// The roots by which a certificate is to be judged.

@@ -4,13 +4,18 @@
 //! - A block is committed whole, with everything that it changes, in one durable batch.
 //! - Blocks follow one another without a gap; each continues the header before it.
 //! - The height that a snapshot reports is read inside it.
+//! - Why a channel was halted stays until the ledger is rebuilt: a rebuilt one is another store, and
+//!   the reason is not copied.
 //! - After a write has failed nothing more is written: what the disk holds is not known until the
 //!   store is opened again.
 
+mod compare;
 mod read;
+mod rebuild;
 mod records;
 mod side;
 mod usage;
+mod walk;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,16 +24,20 @@ use parking_lot::{Mutex, RwLock};
 use stela_protocol::limits::ORGANIZATIONS_MAX;
 use stela_protocol::{ChannelId, Hash32, Height, key};
 
+pub use self::compare::{Difference, Found, compare};
 pub use self::read::{LedgerRead, SideRecords, StateSnapshot};
+pub use self::rebuild::{SideCopy, SideFault, SideFinding, check_side, copy_side};
 pub(crate) use self::records::PendingSide;
 pub use self::records::{
-    BlockCommit, CertificateRecord, Committed, Head, HistoryEntry, MissingSide, SidePromise,
-    SideRecord, SideState, StateWrite, StoredBlock, TransactionRecord, VersionedValue,
+    BlockCommit, CertificateRecord, Committed, Halt, HaltCause, Head, HistoryEntry, MissingSide,
+    SidePromise, SideRecord, SideState, StateWrite, StoredBlock, TransactionRecord, VersionedValue,
 };
 use self::usage::Usage;
+pub use self::walk::{Change, Changes, StateEntries, StateEntry};
 use crate::error::StoreError;
 use crate::kv::{Durability, Kv, KvRead, WriteBatch};
 use crate::layout;
+use crate::limits::HALT_REASON_BYTES_MAX;
 
 /// One channel of a peer. It can be shared; commits and changes of side items take turns.
 pub struct PeerLedger {
@@ -106,6 +115,26 @@ impl PeerLedger {
             head,
             missing_side: settled.missing,
         })
+    }
+
+    /// Notes durably why the channel is no longer served. The first reason stays.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn halt(&self, halt: &Halt) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock();
+        if self.halted()?.is_some() {
+            return Ok(());
+        }
+        let mut what = halt.what.clone();
+        what.truncate(what.floor_char_boundary(HALT_REASON_BYTES_MAX));
+        let halt = Halt {
+            what,
+            ..halt.clone()
+        };
+        let mut batch = WriteBatch::new();
+        batch.put(layout::META, layout::HALT_KEY, layout::encode_halt(&halt));
+        self.write(&mut writer, batch)
     }
 
     /// Writes durably; after a failure nothing more is written.
@@ -299,5 +328,7 @@ struct Settled {
     missing: Vec<Hash32>,
 }
 
+#[cfg(test)]
+mod derived_tests;
 #[cfg(test)]
 mod tests;

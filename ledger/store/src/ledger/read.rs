@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use stela_protocol::{BlockNumber, ContractName, Fingerprint, Hash32, TransactionId};
+use stela_protocol::{
+    BlockNumber, ContractName, Fingerprint, Hash32, Height, TransactionId, ValidationCode,
+};
 
 use super::records::{
-    CertificateRecord, Head, HistoryEntry, MissingSide, SideRecord, SideState, StoredBlock,
+    CertificateRecord, Halt, Head, HistoryEntry, MissingSide, SideRecord, SideState, StoredBlock,
     TransactionRecord, VersionedValue,
 };
 use crate::error::StoreError;
@@ -25,21 +27,95 @@ pub trait LedgerRead {
     /// # Errors
     /// [`StoreError`] when the store cannot be read or is damaged; so for all of these calls.
     fn block(&self, number: BlockNumber) -> Result<Option<StoredBlock>, StoreError> {
-        let key = layout::number_key(number);
-        let block = self.reader().get(layout::BLOCKS, &key)?;
-        let codes = self.reader().get(layout::CODES, &key)?;
-        let (block, codes) = match (block, codes) {
-            (None, None) => return Ok(None),
-            (Some(block), Some(codes)) => (block, codes),
-            _ => return Err(StoreError::corrupt(format!("half of block {number}"))),
+        match (self.block_bytes(number)?, self.verdicts(number)?) {
+            (None, None) => Ok(None),
+            (Some(block), Some((state_hash, codes))) => Ok(Some(StoredBlock {
+                block,
+                codes,
+                state_hash,
+            })),
+            _ => Err(StoreError::corrupt(format!("half of block {number}"))),
+        }
+    }
+
+    /// The encoded `Block` alone.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn block_bytes(&self, number: BlockNumber) -> Result<Option<Bytes>, StoreError> {
+        let found = self
+            .reader()
+            .get(layout::BLOCKS, &layout::number_key(number))?;
+        found
+            .map(|bytes| layout::decode_bytes("a block", bytes))
+            .transpose()
+    }
+
+    /// The state hash after a block, and the verdicts on its transactions.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn verdicts(
+        &self,
+        number: BlockNumber,
+    ) -> Result<Option<(Hash32, Vec<ValidationCode>)>, StoreError> {
+        let found = self
+            .reader()
+            .get(layout::CODES, &layout::number_key(number))?;
+        found.map(layout::decode_codes).transpose()
+    }
+
+    /// The number of the newest block of which there is anything, whatever the head says.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn newest_stored(&self) -> Result<Option<BlockNumber>, StoreError> {
+        let direction = Direction::Backward;
+        let found = self
+            .reader()
+            .range(layout::BLOCKS, &[], None, 1, direction)?;
+        let number = |key: &Bytes| {
+            let bytes = key.as_ref().try_into();
+            bytes
+                .map(|bytes| BlockNumber(u64::from_be_bytes(bytes)))
+                .map_err(|_| StoreError::corrupt("the number of a block"))
         };
-        let (state_hash, codes) = layout::decode_codes(codes)?;
-        let block = layout::decode_bytes("a block", block)?;
-        Ok(Some(StoredBlock {
-            block,
-            codes,
-            state_hash,
-        }))
+        found.first().map(|(key, _)| number(key)).transpose()
+    }
+
+    /// State hashes by height, the newest first.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn recent_state_hashes(&self, limit: usize) -> Result<Vec<(u64, Hash32)>, StoreError> {
+        let height = self.stored_head()?.height;
+        let heights = (1..=height).rev().take(limit);
+        heights
+            .map(|height| match self.verdicts(BlockNumber(height - 1))? {
+                Some((hash, _)) => Ok((height, hash)),
+                None => Err(StoreError::corrupt(format!(
+                    "the verdicts on block {}",
+                    height - 1
+                ))),
+            })
+            .collect()
+    }
+
+    /// The head as it is stored.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn stored_head(&self) -> Result<Head, StoreError> {
+        read_head(self.reader())
+    }
+
+    /// Why the channel is no longer served, if it is not.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn halted(&self) -> Result<Option<Halt>, StoreError> {
+        let found = self.reader().get(layout::META, layout::HALT_KEY)?;
+        found.map(layout::decode_halt).transpose()
     }
 
     /// What became of a transaction.
@@ -94,7 +170,7 @@ pub trait LedgerRead {
         )
     }
 
-    /// At most `limit` changes of a key, the newest first.
+    /// At most `limit` changes of a key, the newest first; with `before` only those before it.
     ///
     /// # Errors
     /// As [`LedgerRead::block`].
@@ -102,13 +178,17 @@ pub trait LedgerRead {
         &self,
         namespace: &ContractName,
         key: &[u8],
+        before: Option<Height>,
         limit: usize,
     ) -> Result<Vec<HistoryEntry>, StoreError> {
         if stela_protocol::key::check(key).is_err() {
             return Ok(Vec::new());
         }
         let start = layout::history_prefix(namespace, key);
-        let end = stela_protocol::key::prefix_end(&start);
+        let end = match before {
+            Some(before) => Some(layout::history_key(namespace, key, before).to_vec()),
+            None => stela_protocol::key::prefix_end(&start),
+        };
         let end = end.as_deref();
         let direction = Direction::Backward;
         let found = self
@@ -118,6 +198,27 @@ pub trait LedgerRead {
             .into_iter()
             .map(|(key, value)| layout::decode_history(&key[start.len()..], value))
             .collect()
+    }
+
+    /// The change of a key at one height: who wrote that version.
+    ///
+    /// # Errors
+    /// As [`LedgerRead::block`].
+    fn version(
+        &self,
+        namespace: &ContractName,
+        key: &[u8],
+        at: Height,
+    ) -> Result<Option<HistoryEntry>, StoreError> {
+        if stela_protocol::key::check(key).is_err() {
+            return Ok(None);
+        }
+        let start = layout::history_prefix(namespace, key).len();
+        let key = layout::history_key(namespace, key, at);
+        let found = self.reader().get(layout::HISTORY, &key)?;
+        found
+            .map(|value| layout::decode_history(&key[start..], value))
+            .transpose()
     }
 
     /// The encoded `ChannelConfig` in force; nothing before block 0.

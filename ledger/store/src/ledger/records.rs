@@ -33,6 +33,29 @@ impl Head {
     };
 }
 
+/// Why a channel is no longer served. It holds across restarts, until the ledger was rebuilt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halt {
+    /// The kind of reason.
+    pub cause: HaltCause,
+    /// The number of blocks at which it was found.
+    pub height: u64,
+    /// The reason, for the operator; it names no value.
+    pub what: String,
+}
+
+/// The kinds of reasons to serve a channel no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HaltCause {
+    /// A majority of the organizations has another state.
+    Outvoted {
+        /// Their state hash at that height.
+        majority: Hash32,
+    },
+    /// What is stored contradicts itself.
+    Damaged,
+}
+
 /// A block as it was committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredBlock {

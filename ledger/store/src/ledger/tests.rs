@@ -10,19 +10,19 @@ use super::*;
 use crate::memory::MemoryKv;
 use crate::rocks::{RocksKv, RocksSettings};
 
-fn channel() -> ChannelId {
+pub(super) fn channel() -> ChannelId {
     ChannelId::new("care").unwrap()
 }
 
-fn contract() -> ContractName {
+pub(super) fn contract() -> ContractName {
     ContractName::new("records").unwrap()
 }
 
-fn id(seed: u8) -> TransactionId {
+pub(super) fn id(seed: u8) -> TransactionId {
     TransactionId([seed; 32])
 }
 
-fn rocks(path: &Path) -> RocksKv {
+pub(super) fn rocks(path: &Path) -> RocksKv {
     RocksKv::open(path, layout::FAMILIES, &RocksSettings::new(1 << 20)).unwrap()
 }
 
@@ -34,7 +34,7 @@ fn on_both(test: impl Fn(PeerLedger)) {
 }
 
 /// The next block of the ledger, with two valid transactions and nothing in it.
-fn next(ledger: &PeerLedger) -> BlockCommit {
+pub(super) fn next(ledger: &PeerLedger) -> BlockCommit {
     let head = ledger.head();
     let number = BlockNumber(head.height);
     BlockCommit {
@@ -58,7 +58,7 @@ fn next(ledger: &PeerLedger) -> BlockCommit {
     }
 }
 
-fn write(key: &str, value: Option<&str>, index: u32) -> StateWrite {
+pub(super) fn write(key: &str, value: Option<&str>, index: u32) -> StateWrite {
     StateWrite {
         namespace: contract(),
         key: Bytes::copy_from_slice(key.as_bytes()),
@@ -68,7 +68,7 @@ fn write(key: &str, value: Option<&str>, index: u32) -> StateWrite {
     }
 }
 
-fn genesis(ledger: &PeerLedger) {
+pub(super) fn genesis(ledger: &PeerLedger) {
     ledger.commit(next(ledger)).unwrap();
 }
 
@@ -257,7 +257,10 @@ fn a_snapshot_stays_at_its_height() {
         assert!(old[0].is_none() && old[1].is_some() && old[2].is_some());
         let new = ledger.snapshot().unwrap().multi_get(&asked).unwrap();
         assert!(new[0].is_some() && new[1].is_none());
-        assert_eq!(snapshot.history(&contract(), b"b", 9).unwrap().len(), 1);
+        assert_eq!(
+            snapshot.history(&contract(), b"b", None, 9).unwrap().len(),
+            1
+        );
         assert_eq!(snapshot.block(BlockNumber(2)), Ok(None));
     });
 }
@@ -310,7 +313,7 @@ fn the_history_of_a_key_is_newest_first() {
                 ..next(&ledger)
             })
             .unwrap();
-        let found = ledger.history(&contract(), b"a", 9).unwrap();
+        let found = ledger.history(&contract(), b"a", None, 9).unwrap();
         let shown: Vec<_> = found
             .iter()
             .map(|e| (e.height.to_string(), e.deleted))
@@ -321,17 +324,38 @@ fn the_history_of_a_key_is_newest_first() {
             expected.map(|(height, deleted)| (height.to_owned(), deleted))
         );
         assert_eq!(found[1].transaction, id(1));
-        assert_eq!(ledger.history(&contract(), b"a", 1).unwrap(), found[..1]);
+        let before = |entry: usize, limit| {
+            let height = Some(found[entry].height);
+            ledger.history(&contract(), b"a", height, limit).unwrap()
+        };
+        assert_eq!(
+            ledger.history(&contract(), b"a", None, 1).unwrap(),
+            found[..1]
+        );
+        assert_eq!(before(0, 9), found[1..]);
+        assert_eq!(before(0, 1), found[1..2]);
+        assert!(before(2, 9).is_empty());
+        for entry in &found {
+            let version = ledger.version(&contract(), b"a", entry.height).unwrap();
+            assert_eq!(version.as_ref(), Some(entry));
+        }
+        let never = Height {
+            block: 2,
+            transaction: 1,
+        };
+        assert_eq!(ledger.version(&contract(), b"a", never), Ok(None));
+        let no_key = [0; 1 << 17];
         assert!(
             ledger
-                .history(&contract(), &[0; 1 << 17], 1)
+                .history(&contract(), &no_key, None, 1)
                 .unwrap()
                 .is_empty()
         );
+        assert_eq!(ledger.version(&contract(), &no_key, never), Ok(None));
     });
 }
 
-fn item(payload: &str, received_ms: u64) -> SideRecord {
+pub(super) fn item(payload: &str, received_ms: u64) -> SideRecord {
     let (salt, payload) = (
         Bytes::from_static(&[5; 16]),
         Bytes::from(payload.to_owned()),
@@ -366,7 +390,7 @@ fn repeated(item: &SideRecord, transaction: u8, organization: &str) -> SideRecor
 
 const CREATOR: Fingerprint = Fingerprint([1; 32]);
 
-fn put(ledger: &PeerLedger, item: &SideRecord) -> Result<(), StoreError> {
+pub(super) fn put(ledger: &PeerLedger, item: &SideRecord) -> Result<(), StoreError> {
     ledger.side_put_pending(CREATOR, vec![item.clone()])
 }
 
@@ -375,7 +399,7 @@ fn supply(ledger: &PeerLedger, item: &SideRecord) -> Result<(), StoreError> {
     ledger.side_supply(&item.commitment, &item.transaction, salt, payload, 6)
 }
 
-fn promise_all(ledger: &PeerLedger, items: &[&SideRecord]) -> Committed {
+pub(super) fn promise_all(ledger: &PeerLedger, items: &[&SideRecord]) -> Committed {
     let side = items.iter().map(|item| promise(item)).collect();
     ledger
         .commit(BlockCommit {

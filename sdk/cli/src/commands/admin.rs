@@ -10,6 +10,7 @@ use stela_client::{Admin, AdminOptions, Endpoint};
 use crate::arguments::{Admin as Command, NodeAddress};
 use crate::output::Output;
 use crate::profile::Profile;
+use crate::session;
 
 pub(crate) async fn run(
     profile: &Profile,
@@ -17,12 +18,23 @@ pub(crate) async fn run(
     output: &Output,
 ) -> anyhow::Result<()> {
     match command {
-        Command::Join { node, genesis } => {
-            connect(profile, node)?.join(read(&genesis)?).await?;
+        Command::Join {
+            node,
+            genesis,
+            current,
+        } => {
+            let genesis = read(&genesis)?;
+            let config = match current {
+                true => session::network(profile)?.info().await?.config_bytes,
+                false => bytes::Bytes::new(),
+            };
+            connect(profile, node)?.join_with(genesis, config).await?;
             output.answer(&"joined", |text| (*text).to_owned())
         }
         Command::Install { node, package } => {
+            let progress = output.progress("installing; the peer compiles the package");
             let hash = connect(profile, node)?.install(read(&package)?).await?;
+            drop(progress);
             output.answer(
                 &Installed {
                     package_hash: hash.to_string(),
@@ -74,6 +86,8 @@ struct ChannelLine {
     state_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     leader: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    halted: Option<String>,
 }
 
 async fn status(admin: &Admin, output: &Output) -> anyhow::Result<()> {
@@ -84,6 +98,7 @@ async fn status(admin: &Admin, output: &Output) -> anyhow::Result<()> {
         header_hash: channel.header_hash.to_string(),
         state_hash: channel.state_hash.map(|hash| hash.to_string()),
         leader: channel.leader,
+        halted: channel.halted.clone(),
     });
     let status = Status {
         organization: status.organization.to_string(),
@@ -101,6 +116,9 @@ async fn status(admin: &Admin, output: &Output) -> anyhow::Result<()> {
                 channel.height,
                 leader.unwrap_or_default()
             ));
+            if let Some(why) = &channel.halted {
+                text.push_str(&format!("  not served: {why}\n"));
+            }
         }
         for package in &status.packages {
             text.push_str(&format!("package {package}\n"));

@@ -12,6 +12,8 @@ use crate::output::{Output, short, table, time};
 use crate::profile::Profile;
 use crate::session;
 
+use super::update;
+
 pub(crate) async fn run(
     profile: &Profile,
     command: Channel,
@@ -20,6 +22,8 @@ pub(crate) async fn run(
     match command {
         Channel::Info => info(profile, output).await,
         Channel::Blocks { from, to } => blocks(profile, from, to, output).await,
+        Channel::Config { out } => update::config(profile, out.as_deref(), output).await,
+        Channel::Update(command) => update::run(profile, command, output).await,
     }
 }
 
@@ -109,11 +113,13 @@ async fn blocks(
     let network = session::network(profile)?;
     let info = network.info().await?;
     let end = BlockNumber(to.unwrap_or(info.height).min(info.height));
-    let quorum = Quorum::new(&info.config)?;
+    let quorum =
+        Quorum::new(session::configuration_before(profile, &network, BlockNumber(from)).await?);
     let stream = network
         .blocks(BlockNumber(from), Some(end))
         .signed_by(quorum);
     let mut lines = Vec::new();
+    let bar = output.bar("checking blocks", end.0.saturating_sub(from));
     futures::pin_mut!(stream);
     while let Some(checked) = stream.next().await {
         let checked = checked?;
@@ -126,7 +132,9 @@ async fn blocks(
             signatures: checked.block.signatures.len(),
             verdicts: checked.codes.iter().map(|code| code.name()).collect(),
         });
+        bar.step();
     }
+    drop(bar);
     output.answer(&lines, |lines| {
         let rows: Vec<Vec<String>> = lines
             .iter()
@@ -168,7 +176,12 @@ pub(crate) async fn transaction(
     command: Tx,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let Tx::Status { id } = command;
+    let id = match command {
+        Tx::Status { id } => id,
+        Tx::Explain { id, made } => {
+            return super::explain::explain(profile, TransactionId(id.0), made, output).await;
+        }
+    };
     let commit = session::network(profile)?.commit(TransactionId(id.0));
     let status: CommitStatus = commit.status(LOOK).await?;
     let status = Status {

@@ -1,6 +1,7 @@
 //! Consents, sharing of keys, and the audit trail.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -8,7 +9,7 @@ use stela_consent::{
     Actor, Category, Confidentiality, Consent, Hex, Id, Organization, Period, Provision, Purpose,
     Role, SensitivityLabel,
 };
-use stela_records::care::{Session, answer};
+use stela_records::care::{Session, Silent, answer};
 
 use super::now_ms;
 use super::record::{code, done};
@@ -24,7 +25,7 @@ pub(crate) async fn run(
     command: arguments::Consent,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let session = session::open(profile).await?;
+    let session = session::open(profile, Arc::new(Silent)).await?;
     let outcome = dispatch(profile, &session, command, output).await;
     session.close().await;
     outcome
@@ -207,7 +208,7 @@ pub(crate) async fn share(
     version: Option<u32>,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let session = session::open(profile).await?;
+    let session = session::open(profile, Arc::new(Silent)).await?;
     let shared = session.share(record, version).await;
     session.close().await;
     let shared = SharedRecord {
@@ -256,7 +257,7 @@ pub(crate) async fn audit(
     output: &Output,
 ) -> anyhow::Result<()> {
     let patient = patient.map_or_else(|| profile.patient(), Ok)?;
-    let session = session::open(profile).await?;
+    let session = session::open(profile, Arc::new(Silent)).await?;
     let trail = session.audit_trail(patient).await;
     session.close().await;
     output.answer(&trail?, |trail| {

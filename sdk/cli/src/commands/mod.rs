@@ -3,28 +3,51 @@
 mod admin;
 mod ca;
 mod channel;
+mod completions;
 mod consent;
 mod events;
+mod explain;
 mod record;
 mod register;
+mod storage;
+mod update;
 
 use std::path::Path;
 
-use clap::CommandFactory;
-
 use crate::arguments::{Arguments, Command};
+use crate::doctor;
+use crate::interrupt;
 use crate::output::Output;
 use crate::profile::Profile;
 
+pub(crate) use explain::{parse_time, readable};
+
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
+    // Commands about records bring their transfers in order when they are interrupted.
+    let ends_by_itself = matches!(arguments.command, Command::Record(_));
+    let work = dispatch(arguments, output);
+    match ends_by_itself {
+        true => work.await,
+        false => interrupt::or(work).await,
+    }
+}
+
+async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
     let load = || Profile::load(Path::new(&arguments.profile));
     match arguments.command {
         Command::Completions { shell } => {
-            let mut command = Arguments::command();
-            clap_complete::generate(shell, &mut command, "stela", &mut std::io::stdout());
+            completions::print(shell, &arguments.profile);
             Ok(())
         }
         Command::Ca(command) => ca::run(command, output),
+        Command::Doctor { genesis, config } => {
+            let request = doctor::Request {
+                profile: &arguments.profile,
+                genesis,
+                config,
+            };
+            doctor::run(request, output).await
+        }
         Command::Whoami => register::whoami(&load()?, output),
         Command::Register => register::register(&load()?, output).await,
         Command::Record(command) => record::run(&load()?, command, output).await,
@@ -37,6 +60,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
         Command::Tx(command) => channel::transaction(&load()?, command, output).await,
         Command::Events { from, count } => events::follow(&load()?, from, count, output).await,
         Command::Admin(command) => admin::run(&load()?, command, output).await,
+        Command::Storage(command) => storage::run(&load()?, command, output).await,
     }
 }
 

@@ -1,109 +1,182 @@
 //! Records: submitting, amending, listing, reviewing, reading.
 
+mod read;
+mod review;
+mod submission;
+
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use serde::Serialize;
 use stela_consent::{Id, Purpose};
 use stela_healthcare::RejectReason;
-use stela_records::care::{NewRecord, Session, Submission, answer};
-use stela_records::format::Metadata;
-use tokio::fs::File;
+use stela_records::care::{Session, answer};
 
-use crate::arguments::{Description, Record};
+use self::read::Wanted;
+use self::review::Review;
+use self::submission::{Dropped, open, uploads};
+use crate::arguments::Record;
+use crate::failure::Unfinished;
+use crate::interrupt;
 use crate::output::{Output, short, table, time};
 use crate::profile::Profile;
 use crate::session;
+use crate::transfer::Transfer;
 
 pub(crate) async fn run(profile: &Profile, command: Record, output: &Output) -> anyhow::Result<()> {
-    let session = session::open(profile).await?;
-    let outcome = dispatch(profile, &session, command, output).await;
-    session.close().await;
-    outcome
+    let transfer = Arc::new(output.transfer());
+    let session = interrupt::or(session::open(profile, transfer.clone())).await?;
+    // Of a part nothing is kept; the whole goes on where it was.
+    let is_repeatable = matches!(
+        command,
+        Record::Read { range: None, .. } | Record::Confirm { .. }
+    );
+    let work = Work {
+        profile,
+        session: &session,
+        transfer: &transfer,
+        output,
+    };
+    let outcome = interrupt::or(work.dispatch(command)).await;
+    transfer.clear();
+    let outcome = outcome.map_err(|error| match way_on(&session, &transfer, is_repeatable) {
+        Some(way_on) => error.context(Unfinished { way_on }),
+        None => error,
+    });
+    // A second signal leaves the tidying to the next command.
+    let closed = interrupt::or(async {
+        session.close().await;
+        Ok(())
+    });
+    outcome.and(closed.await)
 }
 
-async fn dispatch(
-    profile: &Profile,
-    session: &Session,
-    command: Record,
-    output: &Output,
-) -> anyhow::Result<()> {
-    match command {
-        Record::Submit {
-            patient,
-            description,
-            file,
-        } => {
-            let (record, document) = open(patient, description, &file).await?;
-            let progress = output.progress("encrypting, storing and submitting");
-            let submission = session.submit(&record, document).await?;
-            drop(progress);
-            show_submission(&submission, output)
-        }
-        Record::Amend {
-            record,
-            description,
-            file,
-        } => {
-            let patient = session.record(record, None).await?.patient;
-            let (new, document) = open(patient, description, &file).await?;
-            let progress = output.progress("encrypting, storing and submitting");
-            let submission = session.amend(record, &new, document).await?;
-            drop(progress);
-            show_submission(&submission, output)
-        }
-        Record::List { patient, purpose } => {
-            let patient = patient.map_or_else(|| profile.patient(), Ok)?;
-            let records = session.records(patient, purpose).await?;
-            output.answer(&records, |records| list(records))
-        }
-        Record::Show { record, version } => {
-            let version = session.record(record, version).await?;
-            output.answer(&version, show)
-        }
-        Record::Confirm {
-            record,
-            version,
-            out,
-            force,
-            dry_run,
-        } => {
-            let version = newest(session, record, version).await?;
-            let wanted = Review {
+/// How to go on with what a command did not finish.
+fn way_on(session: &Session, transfer: &Transfer, is_repeatable: bool) -> Option<String> {
+    if let Some(record) = transfer.upload() {
+        let uploads = session.uploads().unwrap_or_default();
+        let is_kept = uploads.iter().any(|upload| upload.record == record);
+        return is_kept.then(|| format!("`stela record resume {record}` goes on where it was"));
+    }
+    let is_begun = is_repeatable && transfer.fetched();
+    is_begun.then(|| "the same command goes on where it was".to_owned())
+}
+
+/// What a command works with.
+struct Work<'a> {
+    profile: &'a Profile,
+    session: &'a Session,
+    transfer: &'a Transfer,
+    output: &'a Output,
+}
+
+impl Work<'_> {
+    async fn dispatch(&self, command: Record) -> anyhow::Result<()> {
+        let (session, output) = (self.session, self.output);
+        match command {
+            Record::Submit {
+                patient,
+                description,
+                file,
+            } => {
+                let (record, document) = open(patient, description, &file).await?;
+                self.transfer.say("submitting");
+                let submission = session.submit(&record, document).await?;
+                self.show_submission(&submission)
+            }
+            Record::Amend {
+                record,
+                description,
+                file,
+            } => {
+                let patient = session.record(record, None).await?.patient;
+                let (new, document) = open(patient, description, &file).await?;
+                self.transfer.say("submitting");
+                let submission = session.amend(record, &new, document).await?;
+                self.show_submission(&submission)
+            }
+            Record::List { patient, purpose } => {
+                let patient = patient.map_or_else(|| self.profile.patient(), Ok)?;
+                let records = session.records(patient, purpose).await?;
+                output.answer(&records, |records| list(records))
+            }
+            Record::Show { record, version } => {
+                let version = session.record(record, version).await?;
+                output.answer(&version, show)
+            }
+            Record::History { record } => {
+                let changes = session.record_history(record).await?;
+                output.answer(&changes, |changes| history(changes))
+            }
+            Record::Confirm {
                 record,
                 version,
-                out: out.as_deref(),
+                out,
                 force,
                 dry_run,
-            };
-            confirm(session, &wanted, output).await
-        }
-        Record::Reject {
-            record,
-            version,
-            reason,
-        } => {
-            let reason: RejectReason = serde_json::from_value(reason.into())
-                .context("--reason takes one of the codes that `--help` lists")?;
-            let version = newest(session, record, version).await?;
-            let submitted = session.reject(record, version, reason).await?;
-            done("rejected", submitted.status.transaction, output)
-        }
-        Record::Read {
-            record,
-            version,
-            patient,
-            purpose,
-            out,
-            force,
-        } => {
-            refuse_to_replace(&out, force)?;
-            let patient = patient.map_or_else(|| profile.patient(), Ok)?;
-            let version = match version {
-                Some(version) => version,
-                None => listed(session, patient, record, purpose).await?,
-            };
-            read(session, (patient, record, version), purpose, &out, output).await
+            } => {
+                let version = newest(session, record, version).await?;
+                let wanted = Review {
+                    record,
+                    version,
+                    out: out.as_deref(),
+                    force,
+                    dry_run,
+                };
+                self.confirm(&wanted).await
+            }
+            Record::Reject {
+                record,
+                version,
+                reason,
+            } => {
+                let reason: RejectReason = serde_json::from_value(reason.into())
+                    .context("--reason takes one of the codes that `--help` lists")?;
+                let version = newest(session, record, version).await?;
+                let submitted = session.reject(record, version, reason).await?;
+                done("rejected", submitted.status.transaction, output)
+            }
+            Record::Read {
+                record,
+                version,
+                patient,
+                purpose,
+                out,
+                force,
+                range,
+            } => {
+                refuse_to_replace(&out, force)?;
+                let patient = patient.map_or_else(|| self.profile.patient(), Ok)?;
+                let version = match version {
+                    Some(version) => version,
+                    None => listed(session, patient, record, purpose).await?,
+                };
+                let wanted = Wanted {
+                    patient,
+                    record,
+                    version,
+                    purpose,
+                    out: &out,
+                };
+                match range {
+                    None => self.read(&wanted).await,
+                    Some(range) => self.read_part(&wanted, range).await,
+                }
+            }
+            Record::Uploads { drop: None } => uploads(&session.uploads()?, output),
+            Record::Uploads { drop: Some(record) } => {
+                let dropped = session.abandon(record).await?;
+                anyhow::ensure!(dropped, "no upload of record {record} is unfinished here");
+                output.answer(&Dropped { dropped: record }, |d| {
+                    format!("dropped the upload of record {}", d.dropped)
+                })
+            }
+            Record::Resume { record } => {
+                self.transfer.say("submitting");
+                let submission = session.resume(record).await?;
+                self.show_submission(&submission)
+            }
         }
     }
 }
@@ -136,72 +209,6 @@ fn refuse_to_replace(file: &Path, force: bool) -> anyhow::Result<()> {
         file.display()
     );
     Ok(())
-}
-
-async fn open(
-    patient: Id,
-    description: Description,
-    file: &Path,
-) -> anyhow::Result<(NewRecord, File)> {
-    let document = File::open(file)
-        .await
-        .with_context(|| format!("cannot read {}", file.display()))?;
-    let bytes = document.metadata().await?.len();
-    let record = NewRecord {
-        patient,
-        category: description.category,
-        confidentiality: description.confidentiality,
-        labels: description.labels,
-        date_ms: None,
-        metadata: Metadata::new(bytes, description.media_type, description.format)?,
-    };
-    Ok((record, document))
-}
-
-#[derive(Serialize)]
-struct Submitted {
-    record: String,
-    version: u32,
-    cid: String,
-    stored_bytes: u64,
-    holders: Vec<String>,
-    transaction: String,
-    recipients: usize,
-    /// Why standing consents have no key yet; `stela share` does it again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unshared: Option<String>,
-}
-
-fn show_submission(submission: &Submission, output: &Output) -> anyhow::Result<()> {
-    let submitted = Submitted {
-        record: submission.record.to_string(),
-        version: submission.version,
-        cid: submission.cid.to_string(),
-        stored_bytes: submission.stored_bytes,
-        holders: submission.holders.clone(),
-        transaction: submission.transaction.to_string(),
-        recipients: submission.recipients,
-        unshared: submission.unshared.as_ref().map(ToString::to_string),
-    };
-    if let Some(why) = &submitted.unshared {
-        let record = &submitted.record;
-        output.warn(&format!(
-            "standing consents have no key yet: {why}; run `stela share {record}`"
-        ));
-    }
-    output.answer(&submitted, |s| {
-        format!(
-            "record {} version {}, pending review\n{} bytes at {}, held by {}\n\
-             key wrapped for {} recipients\ntransaction {}",
-            s.record,
-            s.version,
-            s.stored_bytes,
-            s.cid,
-            s.holders.join(" and "),
-            s.recipients,
-            s.transaction
-        )
-    })
 }
 
 #[derive(Serialize)]
@@ -253,6 +260,28 @@ fn list(records: &[answer::RecordSummary]) -> String {
     )
 }
 
+fn history(changes: &[answer::RecordChange]) -> String {
+    let rows: Vec<Vec<String>> = changes
+        .iter()
+        .map(|change| {
+            vec![
+                change.block.to_string(),
+                change.index.to_string(),
+                time(change.time),
+                change.latest.to_string(),
+                change
+                    .active
+                    .map_or("-".to_owned(), |active| active.to_string()),
+                change.transaction.to_string(),
+            ]
+        })
+        .collect();
+    table(
+        &["BLOCK", "INDEX", "TIME", "NEWEST", "ACTIVE", "TRANSACTION"],
+        &rows,
+    )
+}
+
 /// A code as it is written in JSON.
 pub(super) fn code<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
@@ -283,150 +312,4 @@ fn show(version: &answer::RecordVersion) -> String {
         text.push_str(&format!("\nreplaced by version {by}"));
     }
     text
-}
-
-#[derive(Serialize)]
-struct Reviewed {
-    record: String,
-    version: u32,
-    media_type: String,
-    content_bytes: usize,
-    checks: Vec<&'static str>,
-    confirmed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    transaction: Option<String>,
-}
-
-struct Review<'a> {
-    record: Id,
-    version: u32,
-    out: Option<&'a Path>,
-    force: bool,
-    dry_run: bool,
-}
-
-async fn confirm(session: &Session, wanted: &Review<'_>, output: &Output) -> anyhow::Result<()> {
-    let Review {
-        record, version, ..
-    } = *wanted;
-    if let Some(out) = wanted.out {
-        refuse_to_replace(out, wanted.force)?;
-    }
-    let progress = output.progress("opening the record for review");
-    let (_, document) = session.review(record, version).await?;
-    let checks = check(document.metadata(), document.content())?;
-    if let Some(out) = wanted.out {
-        write_private(out, document.content())
-            .with_context(|| format!("cannot write {}", out.display()))?;
-    }
-    let confirmed = match wanted.dry_run {
-        true => None,
-        false => Some(session.confirm(record, version).await?),
-    };
-    drop(progress);
-    let reviewed = Reviewed {
-        record: record.to_string(),
-        version,
-        media_type: document.metadata().media_type().to_owned(),
-        content_bytes: document.content().len(),
-        checks,
-        confirmed: confirmed.is_some(),
-        transaction: confirmed.map(|submitted| submitted.status.transaction.to_string()),
-    };
-    output.answer(&reviewed, |r| {
-        let verdict = if r.confirmed {
-            "confirmed"
-        } else {
-            "passes; not confirmed"
-        };
-        let checks = r.checks.join("; ");
-        format!(
-            "record {} version {} {verdict}\nchecked: {checks}",
-            r.record, r.version
-        )
-    })
-}
-
-/// Writes plaintext so that only its owner can read it.
-fn write_private(file: &Path, content: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    if file.exists() {
-        std::fs::remove_file(file)?;
-    }
-    let mut options = std::fs::File::options();
-    options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)?
-        .write_all(content)
-}
-
-/// What can be checked without a person: that the content is what its media type says.
-fn check(metadata: &Metadata, content: &[u8]) -> anyhow::Result<Vec<&'static str>> {
-    let mut checks = vec!["decrypts to what CID, header and commitment say"];
-    if metadata.media_type() == "application/fhir+json" {
-        let resource: serde_json::Value = serde_json::from_slice(content)
-            .context("the document is not JSON; reject it with --reason invalid-format")?;
-        let kind = resource
-            .get("resourceType")
-            .and_then(serde_json::Value::as_str);
-        anyhow::ensure!(
-            kind.is_some(),
-            "the document is no FHIR resource; reject it with --reason invalid-format"
-        );
-        checks.push("is a FHIR resource in JSON");
-    }
-    Ok(checks)
-}
-
-#[derive(Serialize)]
-struct Read {
-    record: String,
-    version: u32,
-    file: String,
-    content_bytes: u64,
-    media_type: String,
-    purpose: String,
-    basis: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    consent: Option<String>,
-    permit_expires: String,
-    transaction: String,
-}
-
-async fn read(
-    session: &Session,
-    (patient, record, version): (Id, Id, u32),
-    purpose: Purpose,
-    out: &Path,
-    output: &Output,
-) -> anyhow::Result<()> {
-    let progress = output.progress("requesting access and reading");
-    let opened = session.read(patient, record, version, purpose, out).await?;
-    drop(progress);
-    let read = Read {
-        record: record.to_string(),
-        version,
-        file: out.display().to_string(),
-        content_bytes: opened.metadata.content_bytes(),
-        media_type: opened.metadata.media_type().to_owned(),
-        purpose: code(&purpose),
-        basis: code(&opened.reading.decision.basis),
-        consent: opened.reading.decision.consent.map(|id| id.to_string()),
-        permit_expires: time(opened.reading.grant.expires),
-        transaction: opened.reading.submitted.status.transaction.to_string(),
-    };
-    output.answer(&read, |r| {
-        let by = r
-            .consent
-            .as_ref()
-            .map(|id| format!(" by consent {id}"))
-            .unwrap_or_default();
-        format!(
-            "permitted{by} until {}\n{} bytes of {} in {}\ntransaction {}",
-            r.permit_expires, r.content_bytes, r.media_type, r.file, r.transaction
-        )
-    })
 }

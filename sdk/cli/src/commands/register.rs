@@ -1,11 +1,12 @@
 //! Who the user is, and making her known.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use stela_client::Registered;
 use stela_consent::Id;
-use stela_records::care::{LedgerError, Session};
+use stela_records::care::{LedgerError, Session, Silent};
 
 use crate::output::{Output, time};
 use crate::profile::Profile;
@@ -68,7 +69,7 @@ pub(crate) async fn register(profile: &Profile, output: &Output) -> anyhow::Resu
     let progress = output.progress("registering");
     let pair = profile.encryption_or_new()?;
     let registered = session::network(profile)?.register(REGISTER).await?;
-    let session = session::open(profile).await?;
+    let session = session::open(profile, Arc::new(Silent)).await?;
     let patient = match profile.credentials.certificate.role() {
         "patient" => Some(profile.patient()?),
         _ => None,

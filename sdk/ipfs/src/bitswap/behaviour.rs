@@ -24,8 +24,8 @@ use crate::limits::ENTRIES_PER_MESSAGE_MAX;
 /// What the owner of the swarm has to do.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A wanted block came; its hash has been verified.
-    Block(Block),
+    /// A wanted block came from this peer; its hash has been verified.
+    Block(PeerId, Block),
     /// Look in the store and call [`Behaviour::answer`].
     Lookup(Lookup),
     /// No connected peer has the block: look for others.
@@ -131,7 +131,7 @@ impl Behaviour {
 
     fn note(&mut self, event: ClientEvent) {
         let event = match event {
-            ClientEvent::Block(block) => Event::Block(block),
+            ClientEvent::Block(peer, block) => Event::Block(peer, block),
             ClientEvent::Search(cid) => Event::Search(cid),
             ClientEvent::Misbehaving(peer) => {
                 self.close(peer, CloseConnection::All);

@@ -17,8 +17,8 @@ use crate::limits::{ASK_TICKS, RECENT_BLOCKS_MAX, RETRY_TICKS, STRIKE_TICKS, STR
 /// What the client wants done.
 #[derive(Debug)]
 pub(crate) enum ClientEvent {
-    /// A wanted block came; its hash has been verified.
-    Block(Block),
+    /// A wanted block came from this peer; its hash has been verified.
+    Block(PeerId, Block),
     /// No connected peer has the block.
     Search(Cid),
     /// The peer sent what nobody asked for, too often.
@@ -225,7 +225,7 @@ impl Client {
         }
         self.withdraw(&cid, &wanted, Some(peer));
         self.mark_useful(&peer);
-        self.events.push_back(ClientEvent::Block(block));
+        self.events.push_back(ClientEvent::Block(peer, block));
     }
 
     fn receive_presence(&mut self, peer: PeerId, presence: &Presence) {

@@ -109,7 +109,7 @@ impl Message {
         frame.into()
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if !self.entries.is_empty() || self.full {
             put_bytes(&mut out, 1, &self.encode_wantlist());

@@ -57,7 +57,7 @@ pub(super) type ConnectReply = oneshot::Sender<Result<PeerId, ConnectError>>;
 /// Those who wait for a block, and the root it belongs to.
 pub(super) struct Waiting {
     root: Cid,
-    replies: Vec<oneshot::Sender<Bytes>>,
+    replies: Vec<oneshot::Sender<(PeerId, Bytes)>>,
 }
 
 /// Starts to listen, then to connect, and returns once all listeners are up.
@@ -191,7 +191,7 @@ impl Driver {
         }
     }
 
-    fn want(&mut self, cid: Cid, root: Cid, reply: oneshot::Sender<Bytes>) {
+    fn want(&mut self, cid: Cid, root: Cid, reply: oneshot::Sender<(PeerId, Bytes)>) {
         let waiting = self.wants.entry(cid).or_insert(Waiting {
             root,
             replies: Vec::new(),
@@ -200,14 +200,14 @@ impl Driver {
         self.swarm.behaviour_mut().bitswap.want(cid);
     }
 
-    /// Hands a block to those who wait for it.
-    pub(super) fn deliver(&mut self, cid: &Cid, data: &Bytes) {
+    /// Hands a block that came from `peer` to those who wait for it.
+    pub(super) fn deliver(&mut self, cid: &Cid, peer: PeerId, data: &Bytes) {
         let counters = &self.shared.counters;
         Counters::add(&counters.blocks_received, 1);
         Counters::add(&counters.bytes_received, data.len() as u64);
         if let Some(waiting) = self.wants.remove(cid) {
             for reply in waiting.replies {
-                let _ = reply.send(data.clone());
+                let _ = reply.send((peer, data.clone()));
             }
             self.end_search(&waiting.root);
         }

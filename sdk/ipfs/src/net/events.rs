@@ -118,9 +118,9 @@ impl Driver {
 
     fn note_bitswap(&mut self, event: bitswap::Event) {
         match event {
-            bitswap::Event::Block(block) => {
+            bitswap::Event::Block(peer, block) => {
                 let cid = *block.cid();
-                self.deliver(&cid, &block.into_data());
+                self.deliver(&cid, peer, &block.into_data());
             }
             bitswap::Event::Lookup(lookup) => self.lookups.push(lookup),
             bitswap::Event::Search(cid) => self.search(&cid),

@@ -104,11 +104,60 @@ pub(super) fn list(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
         .map_err(|error| io("list", path, error))
 }
 
-/// Turns a system error into one that names the path.
+/// Turns a system error into one that names the path. A full disk is one of its own: leases that end
+/// make room.
 pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> StoreError {
-    StoreError::Io {
-        action,
-        path: path.to_path_buf(),
-        source,
+    let path = path.to_path_buf();
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            StoreError::Full { action, path }
+        }
+        _ => StoreError::Io {
+            action,
+            path,
+            source,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_has_an_error_of_its_own() {
+        // A device on which every write finds the disk full.
+        let full = Path::new("/dev/full");
+        let writing = File::options().write(true).open(full);
+        let error = writing
+            .and_then(|mut file| file.write_all(b"block"))
+            .map_err(|error| io("write", full, error))
+            .expect_err("it is full");
+        assert!(error.is_full() && error.is_retryable(), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            "cannot write /dev/full: the disk is full"
+        );
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let writer = FileWriter::open(folder.path().join("temp")).expect("a writer");
+        let target = folder.path().join("target");
+        let write = || writer.write(&target, b"block", Durability::Flushed);
+        fs::remove_dir(folder.path().join("temp")).expect("a removal");
+        assert!(matches!(write(), Err(StoreError::Io { .. })));
+        assert!(!target.exists());
+        fs::create_dir(folder.path().join("temp")).expect("a folder");
+        fs::create_dir(&target).expect("a folder in the way");
+        fs::write(target.join("something"), b"").expect("a file");
+        assert!(write().is_err());
+        assert!(
+            list(&folder.path().join("temp"))
+                .expect("a list")
+                .is_empty()
+        );
+        assert!(target.is_dir());
     }
 }

@@ -25,10 +25,10 @@ use crate::error::{PinError, StoreError};
 use crate::limits::PINS_MAX;
 
 const VERSION: u8 = 1;
-const RECORD_BYTES: usize = 14;
+pub(crate) const RECORD_BYTES: usize = 14;
 
 /// The pins of one node. All calls that change something block the thread.
-pub(super) struct PinStore {
+pub(crate) struct PinStore {
     folder: PathBuf,
     writer: FileWriter,
     durability: Durability,
@@ -36,7 +36,7 @@ pub(super) struct PinStore {
 }
 
 impl PinStore {
-    pub(super) fn open(
+    pub(crate) fn open(
         folder: PathBuf,
         writer: FileWriter,
         durability: Durability,
@@ -59,7 +59,7 @@ impl PinStore {
 
     /// Sets a pin. One that is there is never weakened: permanent stays permanent, and the later
     /// end of two leases counts.
-    pub(super) fn set(&self, cid: &Cid, kind: PinKind) -> Result<(), PinError> {
+    pub(crate) fn set(&self, cid: &Cid, kind: PinKind) -> Result<(), PinError> {
         let mut pins = self.pins.lock();
         let old = pins.get(cid).copied();
         if old.is_none() && pins.len() >= PINS_MAX {
@@ -75,7 +75,7 @@ impl PinStore {
     }
 
     /// Removes a pin; false if there was none.
-    pub(super) fn remove(&self, cid: &Cid) -> Result<bool, StoreError> {
+    pub(crate) fn remove(&self, cid: &Cid) -> Result<bool, StoreError> {
         let mut pins = self.pins.lock();
         if !pins.contains_key(cid) {
             return Ok(false);
@@ -89,7 +89,11 @@ impl PinStore {
         Ok(true)
     }
 
-    pub(super) fn list(&self) -> Vec<Pin> {
+    pub(crate) fn get(&self, cid: &Cid) -> Option<PinKind> {
+        self.pins.lock().get(cid).copied()
+    }
+
+    pub(crate) fn list(&self) -> Vec<Pin> {
         self.pins
             .lock()
             .iter()
@@ -119,7 +123,7 @@ fn read(path: &Path, cid: &Cid) -> Result<PinKind, StoreError> {
     }))
 }
 
-fn encode(cid: &Cid, kind: PinKind) -> [u8; RECORD_BYTES] {
+pub(crate) fn encode(cid: &Cid, kind: PinKind) -> [u8; RECORD_BYTES] {
     let (kind, until_ms) = match kind {
         PinKind::Permanent => (0, 0),
         PinKind::Leased { until_ms } => (1, until_ms),
@@ -133,7 +137,7 @@ fn encode(cid: &Cid, kind: PinKind) -> [u8; RECORD_BYTES] {
     record
 }
 
-fn decode(cid: &Cid, record: &[u8]) -> Option<PinKind> {
+pub(crate) fn decode(cid: &Cid, record: &[u8]) -> Option<PinKind> {
     let record = <[u8; RECORD_BYTES]>::try_from(record).ok()?;
     let until_ms = u64::from_be_bytes(record[2..10].try_into().ok()?);
     let kind = match (record[0], record[1], until_ms) {

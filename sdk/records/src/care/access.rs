@@ -1,18 +1,23 @@
 //! Asking for access, and reading with a committed permit.
 
 use std::path::Path;
+use std::time::Duration;
 
 use stela_client::Submitted;
 use stela_consent::{Hex, Id, Purpose};
 use stela_healthcare::answer::{AccessDecision, ReadGrant, Verdict};
 use stela_healthcare::request::{ReadGrant as ReadGrantRequest, RequestAccess};
 use stela_ipfs::{BlobReader, BlobStore};
+use tokio::io::{AsyncRead, AsyncWriteExt};
 
-use super::error::{AccessError, KeyError, LedgerError, ReadError};
-use super::keys::header;
-use super::session::{Session, SessionOptions};
+use super::error::{AccessError, LedgerError, ReadError};
+use super::kept::Name;
+use super::keys::{cid_of, header_of};
+use super::progress::{Counted, Stage};
+use super::session::{Session, SessionOptions, now_ms};
 use crate::format::{KeyCommitment, Metadata};
-use crate::stream::{Decryptor, Document};
+use crate::limits::{DOCUMENT_BYTES_MAX, FETCH_BYTES_PER_SECOND_MIN, READ_RESUMED_BYTES_MIN};
+use crate::stream::{DecryptError, Decryptor, Document, Target};
 
 /// A permit, and the record it opens.
 #[derive(Debug, Clone)]
@@ -32,6 +37,25 @@ pub struct Opened {
     pub reading: Reading,
     /// The document's true size and format.
     pub metadata: Metadata,
+}
+
+/// What a records officer has before her; it was verified to its end.
+#[derive(Debug)]
+pub enum Reviewed {
+    /// A document that fits in memory.
+    Document(Document),
+    /// A larger one, of which only this is given back.
+    Verified(Metadata),
+}
+
+impl Reviewed {
+    /// What the author says about the document.
+    pub fn metadata(&self) -> &Metadata {
+        match self {
+            Self::Document(document) => document.metadata(),
+            Self::Verified(metadata) => metadata,
+        }
+    }
 }
 
 impl Session {
@@ -71,6 +95,8 @@ impl Session {
             .request_access(patient, record, version, purpose)
             .await?;
         if decision.decision == Verdict::Deny {
+            // Whoever may not read keeps no ciphertext for the next attempt.
+            self.forget_read((record, version));
             return Err(ReadError::Denied(Box::new(decision)));
         }
         let request = Some(Hex(submitted.status.transaction.0));
@@ -91,7 +117,11 @@ impl Session {
 
     /// Reads a version into a file: asks for access, opens the key, finds and fetches the
     /// ciphertext, checks it against the ledger and decrypts it, in constant memory. The file
-    /// appears under its name only when the whole document has been verified.
+    /// appears under its name only when the whole document has been verified; nothing is decrypted
+    /// before the whole ciphertext is here.
+    ///
+    /// A read that was interrupted goes on where it was when it is made again: access is asked for
+    /// anew, and what has been fetched is not fetched again.
     ///
     /// # Errors
     /// [`ReadError`] says which step failed.
@@ -105,52 +135,159 @@ impl Session {
     ) -> Result<Opened, ReadError> {
         let reading = self.open(patient, record, version, purpose).await?;
         let decryptor = self.decryptor(&reading).await?;
-        let blob = self.fetch(&reading).await?;
-        let metadata = decryptor.decrypt_to_file(blob, file).await?;
+        let blob = self.fetch(&reading, &decryptor).await?;
+        let decrypted = decryptor.decrypt_to_file(blob, file).await;
+        let metadata = self.settle((record, version), decrypted)?;
         Ok(Opened { reading, metadata })
     }
 
-    /// Opens a pending version for review, as a records officer. Small documents only; the document
-    /// stays in memory.
+    /// Opens a version for review, as a records officer, and verifies it to its end. A document up
+    /// to [`DOCUMENT_BYTES_MAX`] is given back in memory; a larger one goes through in constant
+    /// memory. If a file is named, the document is written there, as [`read`](Self::read) does.
     ///
     /// # Errors
     /// [`ReadError`] says which step failed.
-    pub async fn review(&self, record: Id, version: u32) -> Result<(Reading, Document), ReadError> {
+    pub async fn review(
+        &self,
+        record: Id,
+        version: u32,
+        file: Option<&Path>,
+    ) -> Result<(Reading, Reviewed), ReadError> {
         let patient = self.record(record, Some(version)).await?.patient;
         let reading = self.open(patient, record, version, Purpose::Review).await?;
         let decryptor = self.decryptor(&reading).await?;
-        let blob = self.fetch(&reading).await?;
-        let document = decryptor.decrypt_document(blob).await?;
-        Ok((reading, document))
+        let blob = self.fetch(&reading, &decryptor).await?;
+        let decrypted = decrypt_for_review(&decryptor, blob, file).await;
+        let reviewed = self.settle((record, version), decrypted)?;
+        Ok((reading, reviewed))
     }
 
-    async fn decryptor(&self, reading: &Reading) -> Result<Decryptor, ReadError> {
+    pub(super) async fn decryptor(&self, reading: &Reading) -> Result<Decryptor, ReadError> {
         let version = &reading.grant.record;
         let key = self.open_key(version).await?;
-        let header = header(version).map_err(ReadError::Key)?.encode();
+        let header = header_of(&version.header).map_err(ReadError::Key)?.encode();
         let commitment = KeyCommitment::from_bytes(version.commitment.0);
         Ok(Decryptor::new(&key, &header, &commitment)?)
     }
 
-    async fn fetch(&self, reading: &Reading) -> Result<BlobReader, ReadError> {
-        let cid = reading.grant.record.cid.as_str().parse();
-        let cid = cid.map_err(|_| KeyError::Entry("the CID is not valid"))?;
+    /// Brings a whole ciphertext here, verified against its CID; what is given back reads it from
+    /// this machine.
+    async fn fetch(
+        &self,
+        reading: &Reading,
+        decryptor: &Decryptor,
+    ) -> Result<Counted<'_, BlobReader>, ReadError> {
+        let version = &reading.grant.record;
+        let (cid, bytes) = (cid_of(&version.cid)?, decryptor.header().blob_bytes());
+        self.enter_swarm().await?;
+        let (node, progress) = (&self.options.node, &*self.options.progress);
+        let limit = self.fetch_limit(bytes);
+        let mut blob = open_blob(node, &cid, bytes, limit).await?;
+        if bytes >= READ_RESUMED_BYTES_MIN {
+            self.reads
+                .begin((version.record, version.version), now_ms())?;
+        }
+        progress.begin(Stage::Fetch, bytes);
+        let mut here = 0;
+        while let Some(chunk) = blob.chunk().await? {
+            here += chunk.len() as u64;
+            progress.reach(here);
+        }
+        progress.end();
+        let blob = open_blob(node, &cid, bytes, limit).await?;
+        progress.begin(Stage::Decrypt, bytes);
+        Ok(Counted::new(blob, progress))
+    }
+
+    /// Forgets that a version was being read, unless another attempt may end otherwise.
+    fn settle<T>(&self, name: Name, decrypted: Result<T, DecryptError>) -> Result<T, DecryptError> {
+        self.options.progress.end();
+        if !decrypted.as_ref().is_err_and(DecryptError::is_retryable) {
+            self.forget_read(name);
+        }
+        decrypted
+    }
+
+    /// What stays is forgotten in time; it changes nothing of how the read ended.
+    fn forget_read(&self, name: Name) {
+        if let Err(error) = self.reads.end(name) {
+            tracing::warn!(%error, "a read that has ended is still remembered");
+        }
+    }
+
+    /// How long the fetching of so many bytes may take.
+    pub(super) fn fetch_limit(&self, bytes: u64) -> Duration {
+        let more = Duration::from_secs(bytes / FETCH_BYTES_PER_SECOND_MIN);
+        self.options.fetch.saturating_add(more)
+    }
+
+    /// Connects the own node with the storage nodes. One is enough: what it does not have is found
+    /// through it.
+    pub(super) async fn enter_swarm(&self) -> Result<(), ReadError> {
         let SessionOptions {
             uploader,
             node,
             storages,
-            fetch,
             ..
         } = &self.options;
         let mut failures = uploader.join(node, storages).await;
-        // One storage node is enough: what it does not have is found through it.
         if failures.len() == storages.len()
             && let Some(failure) = failures.pop()
         {
             return Err(ReadError::Storage(failure.error));
         }
-        Ok(node.get(&cid, *fetch).await?)
+        Ok(())
     }
+}
+
+/// Opens a blob that must have the length that the header says: one that is truncated or goes on is
+/// refused before anything of it is fetched.
+pub(super) async fn open_blob(
+    store: &dyn BlobStore,
+    cid: &cid::Cid,
+    expected: u64,
+    limit: Duration,
+) -> Result<BlobReader, ReadError> {
+    let blob = store.get(cid, limit).await?;
+    match blob.bytes() {
+        actual if actual == expected => Ok(blob),
+        actual => Err(ReadError::Length {
+            cid: *cid,
+            expected,
+            actual,
+        }),
+    }
+}
+
+/// A small document stays in memory, and is written only when it has been verified to its end.
+async fn decrypt_for_review(
+    decryptor: &Decryptor,
+    blob: impl AsyncRead + Unpin,
+    file: Option<&Path>,
+) -> Result<Reviewed, DecryptError> {
+    if decryptor.header().padded_bytes() > DOCUMENT_BYTES_MAX {
+        let metadata = match file {
+            Some(file) => decryptor.decrypt_to_file(blob, file).await?,
+            None => {
+                let mut nowhere = tokio::io::sink();
+                decryptor.decrypt_to_writer(blob, &mut nowhere).await?
+            }
+        };
+        return Ok(Reviewed::Verified(metadata));
+    }
+    let document = decryptor.decrypt_document(blob).await?;
+    if let Some(file) = file {
+        let written = write(&document, file).await;
+        written.map_err(DecryptError::Write)?;
+    }
+    Ok(Reviewed::Document(document))
+}
+
+async fn write(document: &Document, file: &Path) -> std::io::Result<()> {
+    let mut target = Target::create(file)?;
+    target.writer().write_all(document.content()).await?;
+    target.writer().flush().await?;
+    target.publish().await
 }
 
 /// A gateway could answer with another record that this reader may also open.

@@ -2,13 +2,14 @@
 
 use stela_client::{CommitError, ProposalError, QueryError, SideError, TransactError};
 use stela_healthcare::answer::AccessDecision;
-use stela_ipfs::{FetchError, PutError};
+use stela_ipfs::{FetchError, PinError, PutError};
 use stela_protocol::ErrorCode;
 use stela_storage::{CallError, UploadError};
 
+use super::kept::KeptError;
 use crate::format::{HeaderError, IdentifierError, MetadataError};
 use crate::keys::EncryptionKeyError;
-use crate::stream::{DecryptError, EncryptError};
+use crate::stream::{DecryptError, EncryptError, RangeError};
 use crate::wrap::{OpenError, SealError};
 
 /// The ledger did not do or say what was asked.
@@ -136,6 +137,35 @@ pub enum SubmitError {
     /// The ciphertext could not be stored here.
     #[error(transparent)]
     Put(#[from] PutError),
+    /// The ciphertext could not be kept here.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// The state of the upload could not be kept or used.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+    /// The ciphertext on this machine could not be read again.
+    #[error(transparent)]
+    Check(#[from] FetchError),
+    /// The ciphertext on this machine is not whole any more.
+    #[error(
+        "blocks of the upload of record {record} are missing or damaged on this machine; drop it \
+         and submit the document again"
+    )]
+    Lost {
+        /// The record.
+        record: stela_consent::Id,
+    },
+    /// While an upload was interrupted, another document became this version of the record.
+    #[error(
+        "version {version} of record {record} is another document by now; drop the upload and \
+         amend the record again"
+    )]
+    Taken {
+        /// The record.
+        record: stela_consent::Id,
+        /// The version.
+        version: u32,
+    },
     /// Not enough organizations hold the ciphertext.
     #[error(transparent)]
     Hold(#[from] UploadError),
@@ -174,6 +204,8 @@ impl SubmitError {
         match self {
             Self::Encrypt(error) => error.is_retryable(),
             Self::Put(error) => error.is_retryable(),
+            Self::Pin(error) => error.is_retryable(),
+            Self::Check(error) => error.is_retryable(),
             Self::Hold(error) => error.is_retryable(),
             Self::Key(error) => error.is_retryable(),
             Self::Ledger(error) => error.is_retryable(),
@@ -234,6 +266,22 @@ pub enum ReadError {
     /// No storage node lets this session's node in.
     #[error(transparent)]
     Storage(#[from] CallError),
+    /// The ciphertext has another length than the header on the ledger says.
+    #[error("the ciphertext {cid} has {actual} bytes instead of {expected}")]
+    Length {
+        /// The ciphertext.
+        cid: cid::Cid,
+        /// What the header says.
+        expected: u64,
+        /// What its root says.
+        actual: u64,
+    },
+    /// What is needed to resume the read could not be kept.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+    /// There is no such part of the document.
+    #[error(transparent)]
+    Range(#[from] RangeError),
     /// The ciphertext is not what the ledger says, or could not be written down.
     #[error(transparent)]
     Decrypt(#[from] DecryptError),
@@ -244,7 +292,7 @@ impl ReadError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Ledger(error) => error.is_retryable(),
-            Self::Denied(_) => false,
+            Self::Denied(_) | Self::Length { .. } | Self::Kept(_) | Self::Range(_) => false,
             Self::Key(error) => error.is_retryable(),
             Self::Fetch(error) => error.is_retryable(),
             Self::Storage(error) => error.is_retryable(),

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use rand::CryptoRng;
 use stela_client::SideData;
-use stela_consent::{Actor, Fingerprint, Id, Organization, Role};
+use stela_consent::{Actor, Fingerprint, Hex, Id, Organization, Role};
 use stela_healthcare::answer::{EncryptionKey, RecordVersion};
-use stela_healthcare::request::EncryptionKeys;
+use stela_healthcare::request::{EncryptionKeys, SubmitRecord};
+use stela_healthcare::{Cid as CidText, HeaderText};
 use stela_protocol::{Hash32, OrgId};
 
 use super::error::KeyError;
 use super::session::Session;
 use crate::format::{Header, Identifier, KeyCommitment, Wrap, WrapLabel, WrapList, WrapListError};
-use crate::keys::{EncryptionPublicKey, RecordKey};
-use crate::wrap::{self, SealError};
+use crate::keys::{EncryptionKeyPair, EncryptionPublicKey, RecordKey};
+use crate::wrap::{self, OpenError, SealError};
 
 /// Somebody for whom a key is wrapped.
 #[derive(Debug, Clone)]
@@ -125,17 +126,26 @@ impl Session {
             version: version.version,
             patient: version.patient,
             author: version.author,
-            cid: version
-                .cid
-                .as_str()
-                .parse()
-                .map_err(|_| KeyError::Entry("the CID is not valid"))?,
-            header: header(version)?,
+            cid: cid_of(&version.cid)?,
+            header: header_of(&version.header)?,
             commitment: KeyCommitment::from_bytes(version.commitment.0),
         })
     }
 
-    pub(super) fn label_of(&self, facts: &LabelFacts) -> Result<WrapLabel, KeyError> {
+    /// The label of a version that this user is about to submit.
+    pub(super) fn own_label(&self, request: &SubmitRecord) -> Result<WrapLabel, KeyError> {
+        self.label_of(&LabelFacts {
+            record: request.record,
+            version: request.version,
+            patient: request.patient,
+            author: Hex(self.options.fingerprint.0),
+            cid: cid_of(&request.cid)?,
+            header: header_of(&request.header)?,
+            commitment: KeyCommitment::from_bytes(request.commitment.0),
+        })
+    }
+
+    fn label_of(&self, facts: &LabelFacts) -> Result<WrapLabel, KeyError> {
         Ok(WrapLabel {
             channel: Identifier::new(self.options.network.channel().as_str())?,
             record_id: Identifier::new(facts.record.to_string())?,
@@ -153,42 +163,75 @@ impl Session {
         let commitments: Vec<Hash32> = version.wraps.iter().map(|hash| Hash32(hash.0)).collect();
         let lists = self.options.network.side(&commitments).await?;
         let label = self.label(version)?;
-        let pair = &self.options.encryption;
-        let mut refused = None;
-        for payload in lists.values() {
-            // A list that somebody else spoiled does not keep the others from being looked at.
-            let Ok(list) = WrapList::decode(payload) else {
-                continue;
-            };
-            for wrap in list.for_key(pair.public().key_id()) {
-                match wrap::open(wrap, &label, pair) {
-                    Ok(key) => return Ok(key),
-                    Err(error) => refused = Some(error),
-                }
-            }
-        }
+        let payloads = lists.values().map(|payload| &payload[..]);
         let missing = commitments.len() - lists.len();
-        Err(refused.map_or(KeyError::NotShared { missing }, KeyError::Open))
+        open_own(payloads, &label, &self.options.encryption)
+            .map_err(|refused| refused.map_or(KeyError::NotShared { missing }, KeyError::Open))
     }
 }
 
+/// Opens the wrap that is for this key pair in one of these lists. The error is why a wrap that is
+/// for it does not open; `None` if there is none.
+pub(super) fn open_own<'a>(
+    lists: impl IntoIterator<Item = &'a [u8]>,
+    label: &WrapLabel,
+    pair: &EncryptionKeyPair,
+) -> Result<RecordKey, Option<OpenError>> {
+    let mut refused = None;
+    for payload in lists {
+        // A list that somebody else spoiled does not keep the others from being looked at.
+        let Ok(list) = WrapList::decode(payload) else {
+            continue;
+        };
+        for wrap in list.for_key(pair.public().key_id()) {
+            match wrap::open(wrap, label, pair) {
+                Ok(key) => return Ok(key),
+                Err(error) => refused = Some(error),
+            }
+        }
+    }
+    Err(refused)
+}
+
+/// Seals a key to the one who made it, so that it can be kept on her machine.
+pub(super) fn seal_own(
+    key: &RecordKey,
+    label: &WrapLabel,
+    pair: &EncryptionKeyPair,
+) -> Result<Vec<u8>, WrapError> {
+    let own = wrap::seal(
+        key,
+        label,
+        &label.author_id,
+        pair.public(),
+        &mut rand::rng(),
+    )?;
+    Ok(WrapList::new(vec![own])?.encode())
+}
+
 /// What a label is made of.
-pub(super) struct LabelFacts {
-    pub(super) record: Id,
-    pub(super) version: u32,
-    pub(super) patient: Id,
-    pub(super) author: Fingerprint,
-    pub(super) cid: cid::Cid,
-    pub(super) header: Header,
-    pub(super) commitment: KeyCommitment,
+struct LabelFacts {
+    record: Id,
+    version: u32,
+    patient: Id,
+    author: Fingerprint,
+    cid: cid::Cid,
+    header: Header,
+    commitment: KeyCommitment,
 }
 
 /// The public header of a version.
-pub(super) fn header(version: &RecordVersion) -> Result<Header, KeyError> {
+pub(super) fn header_of(text: &HeaderText) -> Result<Header, KeyError> {
     let bytes = data_encoding::HEXLOWER
-        .decode(version.header.as_str().as_bytes())
+        .decode(text.as_str().as_bytes())
         .map_err(|_| KeyError::Entry("the header is not hexadecimal"))?;
     Ok(Header::decode(&bytes)?)
+}
+
+/// Where a version's ciphertext is.
+pub(super) fn cid_of(text: &CidText) -> Result<cid::Cid, KeyError> {
+    let parsed = text.as_str().parse();
+    parsed.map_err(|_| KeyError::Entry("the CID is not valid"))
 }
 
 /// Wraps a key for each recipient: the side data that travels beside the transaction, to the

@@ -11,26 +11,39 @@
 //! * a patient [grants](Session::grant) and [revokes](Session::revoke) consent; granting also wraps
 //!   the keys of her records that the consent opens;
 //! * whoever needs a record [requests access](Session::request_access), and with a committed permit
-//!   [reads](Session::read) it.
+//!   [reads](Session::read) it, whole or [in parts](Session::parts).
+//!
+//! Records may be large: everything but a document up to
+//! [`DOCUMENT_BYTES_MAX`](crate::limits::DOCUMENT_BYTES_MAX) under review goes through in constant
+//! memory. What is interrupted goes on where it was: an upload by [`Session::resume`], with the
+//! same ciphertext, a read by reading again.
 //!
 //! Every decision about access is a transaction. Nothing that leaves this process is plaintext.
 
 mod access;
 mod consents;
 mod error;
+mod kept;
 mod keys;
+mod part;
+mod progress;
 mod queries;
 mod session;
 mod share;
 mod submit;
+mod uploads;
 
-pub use access::{Opened, Reading};
+pub use access::{Opened, Reading, Reviewed};
 pub use consents::{Granted, SharedVersion, UnsharedVersion};
 pub use error::{
     AccessError, ConsentError, KeyError, LedgerError, ReadError, ShareError, SubmitError,
 };
+pub use kept::KeptError;
+pub use part::Parts;
+pub use progress::{Progress, Silent, Stage};
 pub use session::{Session, SessionOptions};
 pub use submit::{NewRecord, Submission};
+pub use uploads::{Unfinished, Upload};
 
 /// The contract's requests and answers, which these functions take and give.
 pub use stela_healthcare::{answer, request};

@@ -3,9 +3,11 @@
 use stela_client::Contract;
 use stela_consent::{Id, Purpose};
 use stela_healthcare::answer::{
-    AuditEntry, EncryptionKey, FiledConsent, Page, RecordSummary, RecordVersion,
+    AuditEntry, EncryptionKey, FiledConsent, Page, RecordChange, RecordSummary, RecordVersion,
 };
-use stela_healthcare::request::{AuditTrail, EncryptionKeys, GetRecord, ListConsents, ListRecords};
+use stela_healthcare::request::{
+    AuditTrail, EncryptionKeys, GetRecord, ListConsents, ListRecords, RecordHistory,
+};
 
 use super::error::LedgerError;
 use super::session::{Session, ask};
@@ -52,6 +54,19 @@ impl Session {
             return Err(unasked("version"));
         }
         Ok(found)
+    }
+
+    /// How a record as a whole changed, the newest change first.
+    ///
+    /// # Errors
+    /// [`LedgerError`], among others when the contract does not tell it to this user.
+    pub async fn record_history(&self, record: Id) -> Result<Vec<RecordChange>, LedgerError> {
+        let request = RecordHistory {
+            record,
+            limit: None,
+            bookmark: None,
+        };
+        every_page!(&self.contract, "record_history", request)
     }
 
     /// The records of a patient that the contract shows to this user.

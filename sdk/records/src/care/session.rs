@@ -1,5 +1,6 @@
 //! One user at one gateway.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,14 @@ use stela_consent::Id;
 use stela_healthcare::PublicKeyText;
 use stela_healthcare::answer::Done;
 use stela_healthcare::request::{RegisterEncryptionKey, RegisterPatient};
-use stela_ipfs::Node;
+use stela_ipfs::{BlobStore, Node};
 use stela_protocol::{ContractName, OrgId};
 use stela_storage::{StorageEndpoint, Uploader};
 
 use super::error::LedgerError;
+use super::kept::{KeptError, Reads};
+use super::progress::Progress;
+use super::uploads::{Upload, Uploads};
 use crate::keys::EncryptionKeyPair;
 use crate::limits::{AGREEMENT_ATTEMPTS_MAX, AGREEMENT_PAUSE};
 
@@ -33,7 +37,8 @@ pub struct SessionOptions {
     pub fingerprint: stela_protocol::Fingerprint,
     /// Her encryption keys.
     pub encryption: Arc<EncryptionKeyPair>,
-    /// Her own IPFS node.
+    /// Her own IPFS node, for this session's transfers alone: when the session ends, every block
+    /// and every pin goes that no unfinished transfer needs.
     pub node: Node,
     /// Talks to storage nodes in the user's name.
     pub uploader: Uploader,
@@ -41,8 +46,12 @@ pub struct SessionOptions {
     pub storages: Vec<StorageEndpoint>,
     /// How many organizations must hold a ciphertext before its record is submitted.
     pub holders_min: usize,
-    /// How long a fetch may take.
+    /// How long a fetch may take, beside what the size of a blob adds.
     pub fetch: Duration,
+    /// Where is kept what transfers that are interrupted need to be resumed.
+    pub transfers: PathBuf,
+    /// Who is told how far transfers are.
+    pub progress: Arc<dyn Progress>,
 }
 
 /// One user at one gateway; cheap to share by reference.
@@ -50,18 +59,25 @@ pub struct Session {
     pub(super) options: SessionOptions,
     pub(super) contract: Contract,
     pub(super) witness: Contract,
+    pub(super) uploads: Uploads,
+    pub(super) reads: Reads,
 }
 
 impl Session {
     /// Opens a session; nothing is asked of the network yet.
-    pub fn new(options: SessionOptions) -> Self {
+    ///
+    /// # Errors
+    /// [`KeptError`] when the folder for transfers cannot be used.
+    pub fn new(options: SessionOptions) -> Result<Self, KeptError> {
         let contract = options.network.contract(options.contract.clone());
         let witness = options.witness.contract(options.contract.clone());
-        Self {
+        Ok(Self {
+            uploads: Uploads::open(&options.transfers)?,
+            reads: Reads::open(&options.transfers)?,
             options,
             contract,
             witness,
-        }
+        })
     }
 
     /// The channel.
@@ -75,12 +91,34 @@ impl Session {
     }
 
     /// Ends the session's IPFS node in good order. The ciphertexts that passed through it are
-    /// removed from this machine: storage nodes hold those that count.
+    /// removed from this machine, but for those of unfinished uploads and reads: storage nodes hold
+    /// those that count.
     pub async fn close(self) {
-        if let Err(error) = self.options.node.collect_garbage(now_ms()).await {
+        if let Err(error) = self.collect().await {
             tracing::warn!(%error, "ciphertexts that passed through this node are still here");
         }
         self.options.node.shutdown().await;
+    }
+
+    async fn collect(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let node = &self.options.node;
+        let uploads: Result<Vec<_>, _> =
+            self.uploads.list()?.into_iter().map(|u| u.upload).collect();
+        // What an upload needs is not known while its file cannot be read; then nothing is unpinned.
+        if let Ok(uploads) = uploads {
+            let needed: Vec<_> = uploads.iter().filter_map(Upload::cid).collect();
+            for pin in node.pins().await? {
+                if !needed.contains(&pin.cid) {
+                    node.unpin(&pin.cid).await?;
+                }
+            }
+        }
+        let now_ms = now_ms();
+        // The system may date a file a few milliseconds back.
+        let before_ms = self.reads.since_ms(now_ms)?;
+        let before_ms = before_ms.map_or(now_ms, |since_ms| since_ms.saturating_sub(1_000));
+        node.collect_garbage(before_ms).await?;
+        Ok(())
     }
 
     /// Publishes the encryption key, so that record keys can be wrapped for this user. A later one

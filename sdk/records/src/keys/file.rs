@@ -144,18 +144,33 @@ fn check_file(file: &File, path: &Path) -> Result<(), KeyFileError> {
             path: path.to_owned(),
         });
     }
+    let mode = mode_of(&metadata);
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::PermissionsTooOpen {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
+}
+
+/// The permission bits of a file.
+pub(crate) fn mode(file: &File) -> io::Result<u32> {
+    file.metadata().map(|metadata| mode_of(&metadata))
+}
+
+/// Where there are no such bits, the file is taken for its owner's.
+fn mode_of(metadata: &std::fs::Metadata) -> u32 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = metadata.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(KeyFileError::PermissionsTooOpen {
-                path: path.to_owned(),
-                mode,
-            });
-        }
+        metadata.permissions().mode() & 0o7777
     }
-    Ok(())
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        0o600
+    }
 }
 
 #[cfg(test)]

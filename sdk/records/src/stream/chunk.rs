@@ -50,6 +50,6 @@ impl ChunkCipher {
 }
 
 /// A buffer for one chunk. It never grows, so it leaves no unzeroized copy behind.
-pub(super) fn chunk_buffer() -> Zeroizing<Vec<u8>> {
+pub(crate) fn chunk_buffer() -> Zeroizing<Vec<u8>> {
     Zeroizing::new(Vec::with_capacity(CHUNK_SEALED_BYTES_MAX as usize))
 }

@@ -2,14 +2,13 @@
 
 use super::chunk::{ChunkCipher, chunk_buffer};
 use super::layout::DocumentLayout;
+use super::target::Target;
 use crate::format::{Header, HeaderError, KeyCommitment, Metadata, MetadataError};
-use crate::keys::{RecordKey, file};
+use crate::keys::RecordKey;
 use crate::limits::DOCUMENT_BYTES_MAX;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
-use tempfile::{NamedTempFile, TempPath};
-use tokio::fs::File;
+use std::path::Path;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
@@ -178,12 +177,9 @@ impl Decryptor {
         blob: impl AsyncRead + Unpin,
         path: &Path,
     ) -> Result<Metadata, DecryptError> {
-        let (mut file, temporary) = create_beside(path).map_err(DecryptError::Write)?;
-        let metadata = self.decrypt_to_writer(blob, &mut file).await?;
-        file.sync_all().await.map_err(DecryptError::Write)?;
-        publish(temporary, path.to_owned())
-            .await
-            .map_err(DecryptError::Write)?;
+        let mut target = Target::create(path).map_err(DecryptError::Write)?;
+        let metadata = self.decrypt_to_writer(blob, target.writer()).await?;
+        target.publish().await.map_err(DecryptError::Write)?;
         Ok(metadata)
     }
 
@@ -383,21 +379,4 @@ impl<R> fmt::Debug for ContentStream<'_, R> {
             .field("next_index", &self.next_index)
             .finish_non_exhaustive()
     }
-}
-
-/// A new file with mode 0600 in the directory of `path`, removed when the second part is dropped.
-fn create_beside(path: &Path) -> io::Result<(File, TempPath)> {
-    let temporary = NamedTempFile::new_in(file::parent(path))?;
-    file::restrict_to_owner(temporary.as_file())?;
-    let (file, temporary) = temporary.into_parts();
-    Ok((File::from_std(file), temporary))
-}
-
-/// Gives the temporary file its name, durably.
-async fn publish(temporary: TempPath, path: PathBuf) -> io::Result<()> {
-    let renamed = tokio::task::spawn_blocking(move || {
-        temporary.persist(&path).map_err(|refused| refused.error)?;
-        file::sync_directory(file::parent(&path))
-    });
-    renamed.await.map_err(io::Error::other)?
 }

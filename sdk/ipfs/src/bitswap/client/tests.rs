@@ -53,7 +53,7 @@ impl Story {
         }
         while let Some(event) = self.client.next_event() {
             done.push(match event {
-                ClientEvent::Block(block) => format!("got {:?}", block.data()),
+                ClientEvent::Block(_, block) => format!("got {:?}", block.data()),
                 ClientEvent::Search(_) => "search".into(),
                 ClientEvent::Misbehaving(peer) => {
                     let number = self.peers.iter().position(|other| *other == peer);

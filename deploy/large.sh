@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Builds Stela and sends a large binary study its whole way on a real network on this machine: what
+# each stage takes, how much memory client and storage nodes need, and whether it goes on where it
+# was interrupted.
+
+set -euo pipefail
+
+usage() {
+    cat <<'USAGE'
+Usage: ./deploy/large.sh [--size SIZE] [--seed SEED] [--keep]
+
+Builds Stela, starts three hospitals' networks on this machine, and sends a binary study its whole
+way: encrypted, held by two hospitals, reviewed, found, fetched, verified, decrypted, whole and in
+part, and interrupted wherever it can be. Prints a table and writes target/large/report.json.
+
+  --size SIZE   how large the study is, such as 96MiB   (default: 2GiB)
+  --seed SEED   what its bytes are drawn from           (default: random, printed)
+  --keep        leave its files for a look at them     (default: only the report stays)
+  --help        show this
+
+It needs about six times the size on the disk, and removes all but the report.
+
+Environment: CARGO_TARGET_DIR, STELA_CACHE, NO_COLOR, as for ./deploy/demo.sh.
+
+Exit codes: 0 everything held; 1 something failed or took more memory than it may; 3 an administrator
+must install Debian packages; 4 the Rust toolchain is missing or too old.
+USAGE
+}
+
+for argument in "$@"; do
+    case $argument in -h | --help | help)
+        usage
+        exit
+        ;;
+    esac
+done
+
+# shellcheck source=deploy/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+cd "$STELA_ROOT"
+
+settings=$(./deploy/wasm-target.sh)
+set -a
+eval "$settings"
+set +a
+run cargo build --locked --workspace --bins || fail 1 "the build failed; the reason is above"
+run ./deploy/build-contract.sh
+exec "$CARGO_TARGET_DIR/debug/stela-large" --out "$STELA_ROOT/target/large" "$@"

@@ -1,0 +1,7 @@
+//! A channel's configuration as people read and edit it: JSON, and what differs between two.
+
+mod diff;
+mod json;
+
+pub(crate) use self::diff::{Difference, difference};
+pub(crate) use self::json::{from_json, from_pem, to_json};
