@@ -59,6 +59,16 @@ pub(crate) fn difference(old: &pb::ChannelConfig, new: &pb::ChannelConfig) -> Di
     }
 }
 
+/// The highest number that an orderer ever had; a configuration that does not say it means the
+/// highest one that it names.
+fn orderers_ever(config: &pb::ChannelConfig) -> u64 {
+    let highest = config.orderers.iter().map(|orderer| orderer.id).max();
+    match config.orderers_ever {
+        0 => highest.unwrap_or(0),
+        ever => ever,
+    }
+}
+
 /// The configuration, one thing a line.
 fn lines(config: &pb::ChannelConfig) -> Vec<String> {
     let mut lines = vec![
@@ -66,7 +76,7 @@ fn lines(config: &pb::ChannelConfig) -> Vec<String> {
         format!("channel: {}", config.channel),
         format!("admin policy: {}", config.admin_policy),
         format!("orderer quorum: {}", config.orderer_quorum),
-        format!("highest orderer number: {}", config.orderers_ever),
+        format!("highest orderer number: {}", orderers_ever(config)),
     ];
     if let Some(limits) = &config.limits {
         lines.extend([
