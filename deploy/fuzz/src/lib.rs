@@ -8,12 +8,13 @@
 //! |---|---|
 //! | `corpus/TARGET/` | inputs to begin with, made by `stela-fuzz seed` from valid ones |
 //! | `regressions/TARGET/` | inputs that found something, kept for good |
-//! | `fixture/` | the genesis block of the consortium that the targets play in |
+//! | `fixture/` | the genesis block of the consortium that the targets play in, and the configuration of one that changes its own |
 //!
 //! `cargo test -p stela-fuzz` replays every file of both and a few thousand changed copies of each;
 //! `./deploy/fuzz.sh` lets LLVM's fuzzer search on, guided by coverage.
 
 pub mod corpus;
+mod governed;
 pub mod mutate;
 mod parts;
 pub mod targets;

@@ -32,7 +32,7 @@ pub(crate) const START_MS: u64 = 1_800_000_000_000;
 pub(crate) const WINDOW_MS: u64 = 60_000;
 pub(crate) const PACKAGE: Hash32 = Hash32([7; 32]);
 const ORGANIZATIONS: [&str; 3] = ["A", "B", "C"];
-const VALID: Validity = Validity {
+pub(crate) const VALID: Validity = Validity {
     not_before_ms: 1_700_000_000_000,
     not_after_ms: 4_000_000_000_000,
 };
@@ -210,11 +210,11 @@ pub(crate) fn seal(payload: Bytes, creator: &Credentials) -> Bytes {
     })
 }
 
-fn key(seed: u8) -> SigningKey {
+pub(crate) fn key(seed: u8) -> SigningKey {
     SigningKey::from_seed(&[seed; 32])
 }
 
-/// Makes the consortium anew and writes it into `folder`. All inputs that carry its certificates or
+/// Makes both consortia anew and writes them into `folder`. All inputs that carry their certificates or
 /// signatures have to be made anew then.
 ///
 /// # Errors
@@ -279,7 +279,7 @@ pub fn make_fixture(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(folder)?;
     std::fs::write(folder.join("genesis.block"), block.to_pb().encode_to_vec())?;
     std::fs::write(folder.join("newcomer.der"), issue(2, "practitioner", 40)?)?;
-    Ok(())
+    crate::governed::make_fixture(folder)
 }
 
 /// A file with these bytes while `look` runs.

@@ -3,6 +3,7 @@
 mod consent;
 mod contract;
 mod files;
+mod governance;
 mod identity;
 mod ipfs;
 mod package;
@@ -94,6 +95,9 @@ targets! {
         pem: &["-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----\n", "-----BEGIN PRIVATE KEY-----\n"],
         signatures: &[],
         header_signatures: &[],
+    }
+    governance {
+        config_update: POLICIES,
     }
     stored {
         peer_store: &[],
