@@ -35,11 +35,15 @@ pub(super) fn raft_message(input: &[u8]) {
 /// One orderer of three sends anything to another. Whatever it sends, the other one goes on, and what
 /// is committed stays as it was.
 pub(super) fn raft_chain(input: &[u8]) {
+    play(input);
+}
+
+fn play(input: &[u8]) -> Bench {
     let mut bench = Bench::new();
     let mut parts = Parts::of(input);
     for _ in 0..INPUTS_MAX {
         if parts.is_empty() {
-            return;
+            break;
         }
         match parts.byte() % 9 {
             0 => (0..parts.byte() % TICKS_MAX).for_each(|_| bench.handle(Input::Tick)),
@@ -83,6 +87,7 @@ pub(super) fn raft_chain(input: &[u8]) {
             }
         }
     }
+    bench
 }
 
 fn admitted(bytes: &[u8]) -> Option<Admitted> {
@@ -173,6 +178,7 @@ impl Bench {
 }
 
 pub(super) mod seeds {
+    use stela_protocol::block::Block;
     use stela_protocol::hash::domain;
 
     use super::*;
@@ -241,6 +247,22 @@ pub(super) mod seeds {
         ]
     }
 
+    fn signature(block: &Block) -> Vec<u8> {
+        let signature = World::get().orderers[0].sign(domain::HEADER, block.hash.as_bytes());
+        let signature = pb::BlockSignature {
+            number: block.header.number.0,
+            header_hash: block.hash.to_bytes(),
+            signature: Some(pb::HeaderSignature {
+                orderer: HOSTILE,
+                signature: signature.to_vec().into(),
+            }),
+        };
+        let signatures = pb::HeaderSignatures {
+            signatures: vec![signature],
+        };
+        [vec![3], part(&signatures.encode_to_vec())].concat()
+    }
+
     pub(in crate::targets) fn raft_chain() -> Vec<Vec<u8>> {
         let raft = |bytes: Vec<u8>| [vec![1], part(&bytes)].concat();
         let ticks = |count: u8| vec![0, count];
@@ -256,21 +278,17 @@ pub(super) mod seeds {
         .concat();
         let acknowledged = raft(message(APPEND_RESPONSE, 1, &[(6, 2)], &[]));
         let block = next_block(vec![envelopes().remove(0)]);
-        let signature = pb::BlockSignature {
-            number: 1,
-            header_hash: block.hash.to_bytes(),
-            signature: Some(pb::HeaderSignature {
-                orderer: HOSTILE,
-                signature: World::get().orderers[0]
-                    .sign(domain::HEADER, block.hash.as_bytes())
-                    .to_vec()
-                    .into(),
-            }),
-        };
-        let signatures = pb::HeaderSignatures {
-            signatures: vec![signature],
-        };
-        let signed = [vec![3], part(&signatures.encode_to_vec())].concat();
+        let signed = signature(&block);
+        let second = Block::new(
+            block.header.channel.clone(),
+            block.header.number.next(),
+            block.hash,
+            BlockNumber(0),
+            START_MS + 2,
+            vec![envelopes().remove(1)],
+        );
+        let entries = [entry(1, 3, &second.to_pb().encode_to_vec())];
+        let append_second = message(APPEND, 1, &[(5, 1), (6, 2), (8, 3)], &entries);
         let beyond = raft(message(APPEND_RESPONSE, 1, &[(6, 9)], &[]));
         let asks = |start: u64| [vec![7], start.to_be_bytes().to_vec()].concat();
         let blocks = pb::Blocks {
@@ -317,8 +335,38 @@ pub(super) mod seeds {
                 signed.clone(),
             ]
             .concat(),
-            [raft(append()), signed, asks(1), asks(9), ticks(3)].concat(),
             [fetched.clone(), asks(1), ticks(2), fetched].concat(),
+            // The log's start moves, and what is before it can still be had.
+            [
+                raft(append()),
+                signed,
+                ticks(2),
+                raft(append_second),
+                signature(&second),
+                ticks(2),
+                asks(1),
+                asks(9),
+                raft(append()),
+            ]
+            .concat(),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stela_orderer::layout::{META, START, Start};
+    use stela_store::KvRead;
+
+    use super::*;
+
+    /// Else no search would ever come to what happens behind a log's start.
+    #[test]
+    fn the_last_input_moves_the_logs_start() {
+        let inputs = seeds::raft_chain();
+        let last = inputs.last().expect("there are inputs");
+        let start = play(last).kv.get(META, START).expect("it can be read");
+        let start = Start::decode(start.expect("a start")).expect("a start");
+        assert_eq!((start.index, start.number), (2, BlockNumber(1)));
     }
 }
