@@ -2,7 +2,7 @@
 
 use stela_client::ChannelHealth;
 
-use super::{Sight, majority};
+use super::Sight;
 use crate::doctor::finding::{Check, Finding, Verdict};
 use crate::doctor::look::{Kind, Seen};
 
@@ -29,8 +29,7 @@ impl<'a> Place<'a> {
 }
 
 pub(super) fn judge(sight: &Sight<'_>) -> Vec<Finding> {
-    let hashes = sight.joined().map(|(_, channel, _)| channel.genesis_hash);
-    let chain = sight.genesis.or_else(|| majority(hashes));
+    let chain = sight.first_block();
     let places: Vec<Place<'_>> = sight
         .joined()
         .filter(|(_, channel, _)| Some(channel.genesis_hash) == chain)

@@ -56,6 +56,12 @@ impl Sight<'_> {
         })
     }
 
+    /// The hash of the channel's first block: the known one, or that of most nodes.
+    fn first_block(&self) -> Option<Hash32> {
+        let hashes = self.joined().map(|(_, channel, _)| channel.genesis_hash);
+        self.genesis.or_else(|| majority(hashes))
+    }
+
     /// The time as most clocks have it.
     fn time_ms(&self) -> u64 {
         let ahead = clock::reference(self).unwrap_or_default();

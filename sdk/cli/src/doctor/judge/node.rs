@@ -38,7 +38,7 @@ fn answers(sight: &Sight<'_>, seen: &Seen, health: &NodeHealth) -> Vec<Finding> 
             let found = format!("has joined {}", sight.channel);
             findings.push(Finding::ok(Check::Channel, &title, seen.address(), found));
             findings.extend(contracts(sight, seen, channel));
-            findings.extend(state(seen, channel));
+            findings.extend(state(sight, seen, channel));
         }
     }
     findings
@@ -271,8 +271,11 @@ fn contracts(sight: &Sight<'_>, seen: &Seen, channel: &ChannelHealth) -> Vec<Fin
     contracts.collect()
 }
 
-fn state(seen: &Seen, channel: &ChannelHealth) -> Option<Finding> {
-    channel.outvoted.then(|| {
+fn state(sight: &Sight<'_>, seen: &Seen, channel: &ChannelHealth) -> Option<Finding> {
+    // With another first block it is outvoted too, and cured together with that.
+    let first_block = sight.first_block();
+    let other_chain = first_block.is_some_and(|right| right != channel.genesis_hash);
+    (channel.outvoted && !other_chain).then(|| {
         let found = "it does not serve the channel: a majority of the organizations reports another \
                      state than it has, or it has found its own data damaged; `stela admin status` \
                      says which";

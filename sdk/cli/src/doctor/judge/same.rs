@@ -9,16 +9,10 @@ use crate::doctor::own::PROFILE;
 use crate::output::short;
 
 pub(super) fn genesis(sight: &Sight<'_>) -> Vec<Finding> {
-    let of_nodes = || {
-        sight
-            .joined()
-            .map(|(seen, channel, _)| (seen, channel.genesis_hash))
-    };
-    let right = sight
-        .genesis
-        .or_else(|| majority(of_nodes().map(|(_, hash)| hash)));
-    of_nodes()
-        .map(|(seen, hash)| one_genesis(sight, seen, hash, right))
+    let right = sight.first_block();
+    sight
+        .joined()
+        .map(|(seen, channel, _)| one_genesis(sight, seen, channel.genesis_hash, right))
         .collect()
 }
 

@@ -416,6 +416,16 @@ fn another_first_block() {
         |world| world.says(2, PEER, |h| channel_of(h).genesis_hash = Hash32([1; 32])),
         &[(Check::Genesis, "C/peer0", Failed)],
     );
+    // The others outvote it, which is no second thing to mend.
+    check(
+        |world| {
+            world.says(2, PEER, |health| {
+                let channel = channel_of(health);
+                (channel.genesis_hash, channel.outvoted) = (Hash32([1; 32]), true);
+            });
+        },
+        &[(Check::Genesis, "C/peer0", Failed)],
+    );
     // A file of the consortium outweighs any majority.
     let mut world = World::new();
     world.genesis = Some(Hash32([1; 32]));
