@@ -11,7 +11,13 @@ use stela_simulation::{Outcome, simulate};
 
 /// Seeds that have found something, with what it was. What a seed does changes with the simulation;
 /// each of these faults has a test of its own where it was mended.
-const FOUND: &[(u64, &str)] = &[];
+const FOUND: &[(u64, &str)] = &[
+    (460, "a fetched block was signed before it was durable"),
+    (
+        1615,
+        "the same, with the block before it short of signatures",
+    ),
+];
 
 fn play(seed: u64) -> Outcome {
     simulate(seed, false).unwrap_or_else(|violation| panic!("{violation}"))

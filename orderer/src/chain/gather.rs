@@ -146,8 +146,7 @@ impl Chain {
         let before = self.deliverable;
         while self.deliverable < self.head.number {
             let next = self.deliverable.next();
-            let quorum = self.channel_before(next)?.config().orderer_quorum;
-            if self.signatures.of(next)?.len() < quorum {
+            if !self.has_quorum(next)? {
                 break;
             }
             self.deliverable = next;
@@ -157,6 +156,11 @@ impl Chain {
                 .put(META, DELIVERABLE, encode_numbers(&[self.deliverable.0]));
         }
         Ok(())
+    }
+
+    fn has_quorum(&self, number: BlockNumber) -> Result<bool, ChainFault> {
+        let quorum = self.channel_before(number)?.config().orderer_quorum;
+        Ok(self.signatures.of(number)?.len() >= quorum)
     }
 
     /// Asks when nothing became deliverable for a whole tick although something is committed.
@@ -187,12 +191,16 @@ impl Chain {
         Ok(())
     }
 
-    /// The next blocks without a quorum. A signature of our own that a crash took is made again.
+    /// The next blocks without a quorum. A signature of our own that a crash took is made again. A
+    /// block that was fetched has its quorum: it may not be durable yet, and is not signed.
     fn sign_missing(&mut self) -> Result<Vec<u64>, ChainFault> {
-        let missing = self.deliverable.0 + 1..=self.head.number.0;
-        let missing: Vec<u64> = missing.take(SIGNATURE_REQUEST_BLOCKS_MAX).collect();
-        for number in &missing {
-            self.sign_committed(BlockNumber(*number))?;
+        let mut missing = Vec::new();
+        let next = self.deliverable.0 + 1..=self.head.number.0;
+        for number in next.take(SIGNATURE_REQUEST_BLOCKS_MAX).map(BlockNumber) {
+            if !self.has_quorum(number)? {
+                self.sign_committed(number)?;
+                missing.push(number.0);
+            }
         }
         self.advance_deliverable()?;
         Ok(missing)
