@@ -275,6 +275,37 @@ fn entries_whose_blocks_were_fetched_are_recognised() {
 }
 
 #[test]
+fn a_fetched_block_is_not_signed_while_a_crash_may_take_it() {
+    let mut bench = Bench::new(3);
+    let blocks = bench.signed_blocks(3);
+    let mut first = blocks[0].clone();
+    first.signatures.clear();
+    let entries = vec![entry(1, 3, Vec::new()), entry(2, 3, first.encode_to_vec())];
+    bench.receive(1, append(3, (0, 0), 2, entries));
+    bench.snapshot(20, &blocks);
+    bench.blocks_from(1, &blocks[1..2]);
+    // The first block came without signatures, so the second one cannot be delivered either.
+    let view = bench.chain.view();
+    assert_eq!(
+        (view.head, view.deliverable),
+        (BlockNumber(2), BlockNumber(0))
+    );
+
+    bench.input(Input::Tick);
+    bench.input(Input::Tick);
+    let asked = bench.sent.iter().find_map(|sent| match &sent.body {
+        Body::SignatureRequest(request) => Some(request.numbers.clone()),
+        _ => None,
+    });
+    assert_eq!(asked, Some(vec![1]));
+    let numbers: Vec<u64> = bench.signatures_sent().iter().map(|s| s.number).collect();
+    assert!(
+        !numbers.is_empty() && numbers.iter().all(|number| *number == 1),
+        "{numbers:?}"
+    );
+}
+
+#[test]
 fn a_leader_gives_blocks_and_sends_the_newest_snapshot_again() {
     let mut bench = Bench::new(3);
     // Orderer 2 becomes the leader with the vote of 1, and 3 stays behind.
