@@ -157,8 +157,8 @@ impl Harness {
 
     /// Starts a node on a damaged copy of its data, looks at what it does, and puts the data back.
     ///
-    /// An orderer is cut off from all others meanwhile: it would vote and acknowledge, and then not
-    /// remember it, which no orderer may.
+    /// An orderer and a peer are cut off from all others meanwhile: they would vote, or keep side
+    /// items for others, and then not remember it, which neither may.
     async fn damage(&mut self, torn: bool) -> anyhow::Result<String> {
         let node = self.any(&[Kind::Orderer, Kind::Peer, Kind::Storage])?;
         let data = self.network.node_folder(&node).join("data");
@@ -168,7 +168,7 @@ impl Harness {
             true => damage::tear(&data, &mut self.random)?,
             false => damage::flip(&data, &mut self.random)?,
         };
-        if node.kind == Kind::Orderer {
+        if node.kind != Kind::Storage {
             self.wire.cut(self.around(&node, true, true))?;
         }
         self.network.start(&node)?;
