@@ -385,6 +385,9 @@ impl Network {
 
     pub async fn stop_peer(&mut self, name: &'static str) {
         stop(self.peers.remove(name).unwrap()).await;
+        // What still reads in a thread of its own keeps the database open for a moment.
+        let home = &self.homes[name];
+        until("the database is closed", || async { home.is_closed() }).await;
     }
 
     /// Puts an endorser with this fault in the place of an organization's peer.

@@ -10,7 +10,8 @@ use prost::Message;
 use stela_protocol::hash::{self, domain};
 use stela_protocol::{FORMAT_VERSION, Hash32, pb};
 use stela_store::{
-    Direction, Durability, Family, Kv, KvRead, RocksKv, RocksSettings, WriteBatch, layout,
+    Direction, Durability, Family, Kv, KvRead, RocksKv, RocksSettings, StoreError, WriteBatch,
+    layout,
 };
 
 use super::{Client, Home, Network, channel};
@@ -76,9 +77,21 @@ impl Home {
 
     /// The database of the stopped peer.
     pub fn database(&self) -> Arc<RocksKv> {
-        let path = self.path().join("data/channels").join(channel().as_str());
+        Arc::new(self.open_database().unwrap())
+    }
+
+    /// Whether nobody has the database open, if there is one.
+    pub fn is_closed(&self) -> bool {
+        !self.database_folder().exists() || self.open_database().is_ok()
+    }
+
+    fn open_database(&self) -> Result<RocksKv, StoreError> {
         let settings = RocksSettings::new(1 << 20);
-        Arc::new(RocksKv::open(&path, layout::FAMILIES, &settings).unwrap())
+        RocksKv::open(&self.database_folder(), layout::FAMILIES, &settings)
+    }
+
+    fn database_folder(&self) -> PathBuf {
+        self.path().join("data/channels").join(channel().as_str())
     }
 
     /// Alters one entry of the stopped peer, as no checksum of the database notices: counted from
