@@ -51,8 +51,8 @@ impl Tip {
 }
 
 /// Accepts a block that follows `tip`, is signed by a quorum of the orderers in the configuration,
-/// each counted once, and names the newest block with a valid configuration. Signatures that do not count are taken off the block; those
-/// that do stand in the order of the orderers.
+/// each counted once, and names the newest block with a valid configuration. Signatures that do not
+/// count are taken off the block; those that do stand in the order of the orderers.
 ///
 /// # Errors
 /// [`BlockRefused`] says what is wrong.

@@ -382,7 +382,8 @@ pub(crate) enum Update {
         /// Their fingerprints (SHA-256 of the certificate).
         #[arg(required = true)]
         fingerprints: Vec<stela_consent::Hex<32>>,
-        /// Whose they are; without it, of the profile's organization.
+        /// Who issued them, since a certificate is revoked in that organization's list alone; without
+        /// it, the profile's organization.
         #[arg(long)]
         organization: Option<OrgId>,
         #[command(flatten)]
