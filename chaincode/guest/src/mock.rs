@@ -20,6 +20,7 @@ pub struct MockLedger<C> {
     /// Every change of each key, the oldest first.
     history: History,
     time_ms: u64,
+    settings: Vec<u8>,
     transactions: u64,
 }
 
@@ -40,6 +41,10 @@ pub struct Outcome {
     pub ranges: usize,
     /// Writes and deletions by key; `None` deletes.
     pub writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Before which block time the transaction has to be committed.
+    pub expires_at_ms: Option<u64>,
+    /// The function that the endorser calls, and its argument, when the transaction does not come.
+    pub on_absence: Option<(String, Vec<u8>)>,
     /// The transaction's id.
     pub transaction_id: [u8; 32],
 }
@@ -55,6 +60,7 @@ where
             state: BTreeMap::new(),
             history: History::new(),
             time_ms: START_MS,
+            settings: Vec::new(),
             transactions: 0,
         }
     }
@@ -67,6 +73,11 @@ where
     /// Moves the time forward.
     pub fn advance_ms(&mut self, by: u64) {
         self.time_ms += by;
+    }
+
+    /// What the channel's configuration sets for the contract from now on.
+    pub fn set_settings(&mut self, settings: &[u8]) {
+        self.settings = settings.to_vec();
     }
 
     /// The committed value of a key.
@@ -160,12 +171,15 @@ where
                 mode,
                 caller: caller.clone(),
                 side: side.to_vec(),
+                settings: self.settings.clone(),
             },
             reads: Cell::new(0),
             ranges: Cell::new(0),
             logs: RefCell::new(Vec::new()),
             writes: BTreeMap::new(),
             events: Vec::new(),
+            expires_at_ms: None,
+            on_absence: None,
         };
         let arguments: Vec<Vec<u8>> = arguments.iter().map(|a| a.to_vec()).collect();
         let payload = (self.contract)(&mut view, function, &arguments)?;
@@ -176,6 +190,8 @@ where
             reads: view.reads.get(),
             ranges: view.ranges.get(),
             writes: view.writes,
+            expires_at_ms: view.expires_at_ms,
+            on_absence: view.on_absence,
             transaction_id,
         })
     }
@@ -190,6 +206,8 @@ struct View<'a> {
     logs: RefCell<Vec<(Level, String)>>,
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     events: Vec<(String, Vec<u8>)>,
+    expires_at_ms: Option<u64>,
+    on_absence: Option<(String, Vec<u8>)>,
 }
 
 impl Ledger for View<'_> {
@@ -256,6 +274,15 @@ impl Ledger for View<'_> {
 
     fn set_event(&mut self, name: &str, payload: &[u8]) {
         self.events.push((name.to_owned(), payload.to_vec()));
+    }
+
+    fn expire_at(&mut self, time_ms: u64) {
+        let earlier = self.expires_at_ms.map_or(time_ms, |at| at.min(time_ms));
+        self.expires_at_ms = Some(earlier);
+    }
+
+    fn on_absence(&mut self, function: &str, argument: &[u8]) {
+        self.on_absence = Some((function.to_owned(), argument.to_vec()));
     }
 
     fn log(&self, level: Level, message: &str) {
