@@ -1,7 +1,7 @@
 //! Access: the decision, its record, and what a permit opens.
 
 use serde::{Deserialize, Serialize};
-use stela_consent::{Consent, Decision, Hex, Id, Purpose, Reason, Request, Role, Status, decide};
+use stela_consent::{Consent, Decision, Hex, Id, Purpose, Reason, Request, Status, decide};
 use stela_guest::{ContractError, Ledger, Mode, json};
 
 use crate::answer::{self, AccessDecision, AuditKind, Verdict};
@@ -14,16 +14,19 @@ use crate::limits::PERMIT_MS;
 use crate::patient;
 use crate::record::{self, Version};
 use crate::request::{ReadGrant, RequestAccess};
+use crate::review;
 use crate::value::{Basis, State};
 
 /// A committed permit, filed under the version and the reader.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Permit {
-    request: Hex<32>,
-    purpose: Purpose,
+pub(crate) struct Permit {
+    pub(crate) request: Hex<32>,
+    pub(crate) purpose: Purpose,
+    #[serde(rename = "time")]
+    pub(crate) time_ms: u64,
     #[serde(rename = "until")]
-    expires_ms: u64,
+    pub(crate) expires_ms: u64,
 }
 
 /// A decision and what it rests on.
@@ -87,8 +90,10 @@ fn judge(
     version: &Version,
     purpose: Purpose,
 ) -> Result<Judgement, ContractError> {
-    let herself = patient::is(ledger, caller, &version.head.patient)?;
-    if let Some(basis) = without_consent(caller, herself, version, purpose) {
+    if version.state() == State::Erased {
+        return Ok(Judgement::deny(Reason::Erased));
+    }
+    if let Some(basis) = without_consent(ledger, caller, version, purpose)? {
         return Ok(Judgement {
             basis,
             decision: Decision {
@@ -116,27 +121,23 @@ fn judge(
 
 /// Who may read without a consent.
 fn without_consent(
+    ledger: &dyn Ledger,
     caller: &Caller,
-    herself: bool,
     version: &Version,
     purpose: Purpose,
-) -> Option<Basis> {
-    let state = version.state();
-    let author = &version.author;
+) -> Result<Option<Basis>, ContractError> {
+    let herself = patient::is(ledger, caller, &version.head.patient)?;
+    let wrote = caller.fingerprint == version.author.fingerprint;
     let corrects = Purpose::Treat.subsumes(purpose) || Purpose::Operations.subsumes(purpose);
-    if herself && Purpose::PatientRequest.subsumes(purpose) {
+    Ok(if herself && Purpose::PatientRequest.subsumes(purpose) {
         Some(Basis::Patient)
-    } else if caller.fingerprint == author.fingerprint && state != State::Active && corrects {
+    } else if wrote && version.state() != State::Active && corrects {
         Some(Basis::Author)
-    } else if caller.role == Role::RecordsOfficer
-        && caller.organization == author.organization
-        && state == State::Pending
-        && purpose == Purpose::Review
-    {
+    } else if purpose == Purpose::Review && review::may_see(ledger, caller, version)? {
         Some(Basis::Review)
     } else {
         None
-    }
+    })
 }
 
 /// What the patient's consents say about an active version.
@@ -178,6 +179,7 @@ fn permit(
     let permit = Permit {
         request: transaction(invocation),
         purpose: request.purpose,
+        time_ms: invocation.timestamp_ms,
         expires_ms,
     };
     let key = keys::permit(&request.record, request.version, &caller.fingerprint)?;
@@ -215,6 +217,22 @@ fn record_decision(
         version,
     };
     event::set(ledger, name, &event)
+}
+
+/// A permit as it was filed.
+pub(crate) fn filed(value: &[u8]) -> Result<Permit, ContractError> {
+    json::stored("permit", value)
+}
+
+/// Whether the caller holds or held a permit for this version.
+pub(crate) fn held_permit(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    record: &Id,
+    version: u32,
+) -> Result<bool, ContractError> {
+    let key = keys::permit(record, version, &caller.fingerprint)?;
+    Ok(ledger.get(&key).is_some())
 }
 
 pub(crate) fn read_grant(
@@ -258,7 +276,7 @@ fn standing_permit(
     let Some(value) = ledger.get(&key) else {
         return Ok(None);
     };
-    let permit: Permit = json::stored("permit", &value)?;
+    let permit = filed(&value)?;
     if ledger.invocation().timestamp_ms >= permit.expires_ms {
         return Ok(None);
     }

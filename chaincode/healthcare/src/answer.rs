@@ -126,9 +126,15 @@ answer! {
         /// Why it was rejected.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<RejectReason>,
+        /// The version that it replaced, or that it replaces once it is confirmed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<u32>,
         /// The version that replaced it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaced_by: Option<u32>,
+        /// How the record was erased.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        erased: Option<Tombstone>,
         /// Whom it is about.
         patient: Id,
         /// The author's certificate.
@@ -152,27 +158,8 @@ answer! {
         header: HeaderText,
         /// The commitment to the key.
         commitment: Hex<32>,
-        /// Commitments to the lists of wrapped keys.
+        /// Commitments to the lists of wrapped keys; none once the record is erased.
         wraps: Vec<Hex<32>>,
-    }
-}
-
-answer! {
-    /// One change of a record as a whole: a version was submitted, confirmed or rejected.
-    RecordChange {
-        /// The block with the transaction that made it.
-        block: u64,
-        /// The transaction's place in the block.
-        index: u32,
-        /// The transaction.
-        transaction: Hex<32>,
-        /// The block's time.
-        time: u64,
-        /// The newest version after it.
-        latest: u32,
-        /// The active version after it, if there was one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        active: Option<u32>,
     }
 }
 
@@ -185,6 +172,8 @@ answer! {
         version: u32,
         /// Where it stands.
         state: State,
+        /// The author's certificate.
+        author: Fingerprint,
         /// The submitting organization.
         organization: Organization,
         /// When it was submitted.
@@ -209,10 +198,22 @@ pub enum AuditKind {
     Registered,
     /// A version of a record was submitted.
     Submitted,
+    /// An amendment of a record was submitted.
+    Amended,
+    /// An officer confirmed a version, and more are asked for.
+    Reviewed,
     /// It was confirmed.
     Confirmed,
     /// It was rejected.
     Rejected,
+    /// The patient asked for the erasure of a record.
+    ErasureRequested,
+    /// It was declined.
+    ErasureDeclined,
+    /// A privacy officer proposed the erasure of a record as unlawful.
+    ErasureProposed,
+    /// The record was erased.
+    Erased,
     /// The patient granted a consent.
     ConsentGranted,
     /// The patient revoked it.
@@ -266,3 +267,11 @@ answer! {
         reason: Option<String>,
     }
 }
+
+mod erasure;
+mod review;
+mod rights;
+
+pub use erasure::*;
+pub use review::*;
+pub use rights::*;

@@ -109,7 +109,7 @@ pub(crate) fn trail(
     })
 }
 
-fn read(entry: &Entry, patient: &Patient) -> Result<AuditEntry, ContractError> {
+pub(crate) fn read(entry: &Entry, patient: &Patient) -> Result<AuditEntry, ContractError> {
     let (time, transaction) = keys::audit_parts(&entry.key)?;
     // An entry for a granted consent is the consent, which has no field `event`.
     if let Ok(consent) = json::stored::<Consent>("consent", &entry.value) {

@@ -1,7 +1,7 @@
 //! The caller, as the contract's rules speak about callers.
 
 use stela_consent::{Fingerprint, Hex, Id, Organization, Requester, Role};
-use stela_guest::{ContractError, Invocation, Ledger};
+use stela_guest::{ContractError, Invocation, Ledger, Mode};
 
 /// A caller with a role that this contract knows.
 #[derive(Debug, Clone)]
@@ -56,6 +56,17 @@ impl Caller {
             organization: self.organization.as_str(),
             role: self.role,
         }
+    }
+}
+
+/// Refuses to answer in a transaction what is too large to be part of one.
+pub(crate) fn must_be_question(ledger: &dyn Ledger) -> Result<(), ContractError> {
+    match ledger.invocation().mode {
+        Mode::Evaluate => Ok(()),
+        Mode::Endorse => Err(ContractError::new(
+            "evaluate-only",
+            "this is told to a question, and is no part of a transaction",
+        )),
     }
 }
 

@@ -7,7 +7,7 @@ use stela_guest::Key;
 type Kind = (&'static str, &'static str, &'static [&'static str]);
 
 /// The table in the crate's documentation.
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 20] = [
     ("p", "patient", &["patient"]),
     ("c", "consent", &["patient", "consent"]),
     ("x", "end of a consent", &["patient", "consent"]),
@@ -31,10 +31,15 @@ const KINDS: [Kind; 15] = [
         &["patient", "certificate"],
     ),
     ("a", "audit entry", &["patient", "time", "transaction"]),
+    ("y", "confirmation", &["record", "version", "certificate"]),
+    ("n", "records that name a blob", &["cid", "record"]),
+    ("t", "tombstone", &["record"]),
+    ("z", "request for erasure", &["patient", "record"]),
+    ("zu", "proposal of erasure", &["record"]),
 ];
 
 /// Attributes that are text as they stand.
-const PLAIN: [&str; 4] = ["version", "time", "organization", "role"];
+const PLAIN: [&str; 5] = ["version", "time", "organization", "role", "cid"];
 
 /// A key in words, or the beginning that the keys of a range share: `review of record 75722b…
 /// version 1`. Nothing when it is no key of this contract.
@@ -98,6 +103,10 @@ mod tests {
             keys::encryption_key(&hash),
             keys::encryption_key_owner(&hash),
             keys::encryption_key_by_patient(&id, &hash),
+            keys::confirmation(&id, 1, &hash),
+            keys::tombstone(&id),
+            keys::erasure_request(&id, &id),
+            keys::erasure_proposal(&id),
         ];
         for key in all {
             let key = key.map_err(|_| ()).unwrap();

@@ -8,12 +8,25 @@ use crate::value::Cid;
 
 /// `patient.registered`: [`PatientEvent`].
 pub const PATIENT_REGISTERED: &str = "patient.registered";
-/// `record.submitted`, for amendments too: [`RecordEvent`].
+/// `record.submitted`: [`RecordEvent`].
 pub const RECORD_SUBMITTED: &str = "record.submitted";
+/// `record.amended`: [`AmendEvent`].
+pub const RECORD_AMENDED: &str = "record.amended";
+/// `record.reviewed`, when an officer confirms a version and more are asked for: [`RecordEvent`].
+pub const RECORD_REVIEWED: &str = "record.reviewed";
 /// `record.confirmed`: [`ReviewEvent`].
 pub const RECORD_CONFIRMED: &str = "record.confirmed";
 /// `record.rejected`: [`ReviewEvent`].
 pub const RECORD_REJECTED: &str = "record.rejected";
+/// `record.erased`: [`EraseEvent`].
+pub const RECORD_ERASED: &str = "record.erased";
+/// `erasure.requested`: [`ErasureEvent`].
+pub const ERASURE_REQUESTED: &str = "erasure.requested";
+/// `erasure.declined`: [`ErasureEvent`].
+pub const ERASURE_DECLINED: &str = "erasure.declined";
+/// `erasure.proposed`, as unlawful, to the privacy officers of other organizations:
+/// [`ErasureEvent`].
+pub const ERASURE_PROPOSED: &str = "erasure.proposed";
 /// `consent.granted`: [`ConsentEvent`].
 pub const CONSENT_GRANTED: &str = "consent.granted";
 /// `consent.revoked`: [`ConsentEvent`].
@@ -50,6 +63,42 @@ pub struct RecordEvent {
     pub record: Id,
     /// The version.
     pub version: u32,
+}
+
+/// About an amendment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AmendEvent {
+    /// The patient.
+    pub patient: Id,
+    /// The record.
+    pub record: Id,
+    /// The new version.
+    pub version: u32,
+    /// The version that it replaces once it is confirmed; none when none was confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<u32>,
+}
+
+/// About the erasure of a record that did not happen yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErasureEvent {
+    /// The patient.
+    pub patient: Id,
+    /// The record.
+    pub record: Id,
+}
+
+/// About an erased record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EraseEvent {
+    /// The patient.
+    pub patient: Id,
+    /// The record.
+    pub record: Id,
+    /// Where the ciphertexts of its versions were: to let go. At most
+    /// [`crate::limits::VERSIONS_MAX`]; one that another record names is left out, so that nobody
+    /// takes a blob from others by naming it in a record of her own.
+    pub cids: Vec<Cid>,
 }
 
 /// About a reviewed version of a record.

@@ -4,6 +4,12 @@ use data_encoding::BASE64URL_NOPAD;
 use stela_consent::{Fingerprint, Hex, Id, Organization, Role};
 use stela_guest::{ContractError, Key, KeyRange};
 
+mod erasure;
+mod review;
+
+pub(crate) use erasure::*;
+pub(crate) use review::*;
+
 type Result<T> = std::result::Result<T, ContractError>;
 
 fn text<const N: usize>(bytes: &Hex<N>) -> String {
@@ -89,6 +95,29 @@ pub(crate) fn permit(record: &Id, version: u32, reader: &Fingerprint) -> Result<
     key("g", &[&text(record), &version.to_string(), &text(reader)])
 }
 
+/// The permits for every version of a record.
+pub(crate) fn permits(record: &Id) -> Result<KeyRange> {
+    range("g", &[&text(record)])
+}
+
+/// The record that a place among the permits of one record names.
+pub(crate) fn permit_record(start: &[u8]) -> Option<Id> {
+    let mut parts = start.split(|byte| *byte == 0);
+    let record = parts
+        .by_ref()
+        .nth(1)
+        .filter(|_| start.starts_with(b"g\0"))?;
+    let bytes = BASE64URL_NOPAD.decode(record).ok()?;
+    Some(Hex(bytes.try_into().ok()?))
+}
+
+/// The version in the key of a permit.
+pub(crate) fn permit_version(bytes: &[u8]) -> Result<u32> {
+    let key = Key::decode(bytes).ok();
+    let version = key.and_then(|key| key.attribute(1)?.parse().ok());
+    version.ok_or_else(|| ContractError::corrupt_state("key"))
+}
+
 pub(crate) fn encryption_key(owner: &Fingerprint) -> Result<Key> {
     key("k", &[&text(owner)])
 }
@@ -131,6 +160,20 @@ pub(crate) fn audit(patient: &Id, time_ms: u64, transaction: &Hex<32>) -> Result
 
 pub(crate) fn audit_trail(patient: &Id) -> Result<KeyRange> {
     range("a", &[&text(patient)])
+}
+
+/// The audit entries from one time up to, but not including, another one; nothing when the second
+/// is not after the first.
+pub(crate) fn audit_between(patient: &Id, from_ms: u64, to_ms: u64) -> Result<Option<KeyRange>> {
+    // What is later does not fit in twelve digits, and no transaction has such a time.
+    let to_ms = to_ms.min(0xffff_ffff_ffff);
+    if from_ms >= to_ms {
+        return Ok(None);
+    }
+    let at = |time_ms: u64| key("a", &[&text(patient), &format!("{time_ms:012x}")]);
+    let trail = audit_trail(patient)?;
+    let rest = trail.from(at(from_ms)?.as_bytes());
+    Ok(rest.and_then(|rest| rest.until(at(to_ms).ok()?.as_bytes())))
 }
 
 /// The time and the transaction in the key of an audit entry.
@@ -184,6 +227,42 @@ mod tests {
             audit(&id, 1_767_225_600_000, &hash),
             format!("a.{id_text}.019b76daa800.{hash_text}."),
         );
+    }
+
+    #[test]
+    fn the_layout_of_reviews_and_erasures_does_not_change_unseen() {
+        let (id, hash) = (Hex([0xab; 16]), Hex([0xcd; 32]));
+        let id_text = "q6urq6urq6urq6urq6urqw";
+        let hash_text = "zc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc0";
+        let cid = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy";
+        let check = |key: Result<Key>, expected: String| {
+            let expected = expected.replace('.', "\0");
+            assert_eq!(key.unwrap().as_bytes(), expected.as_bytes());
+        };
+        check(
+            confirmation(&id, 2, &hash),
+            format!("y.{id_text}.2.{hash_text}."),
+        );
+        check(tombstone(&id), format!("t.{id_text}."));
+        check(erasure_request(&id, &id), format!("z.{id_text}.{id_text}."));
+        check(erasure_proposal(&id), format!("zu.{id_text}."));
+        let blob = blob(&cid.to_owned().try_into().unwrap(), &id);
+        check(blob, format!("n.{cid}.{id_text}."));
+    }
+
+    #[test]
+    fn a_period_of_the_trail_covers_its_entries_and_no_others() {
+        let (id, hash) = (Hex([1; 16]), Hex([0xff; 32]));
+        let inside = |from_ms: u64, to_ms: u64, time_ms: u64| {
+            let range = audit_between(&id, from_ms, to_ms).unwrap().unwrap();
+            let key = audit(&id, time_ms, &hash).unwrap();
+            range.from(key.as_bytes()).is_some()
+        };
+        assert!(inside(5, 7, 5) && inside(5, 7, 6));
+        assert!(!inside(5, 7, 4) && !inside(5, 7, 7));
+        assert!(inside(0, u64::MAX, 1_767_225_600_000));
+        assert!(audit_between(&id, 7, 7).unwrap().is_none());
+        assert!(audit_between(&id, u64::MAX, u64::MAX).unwrap().is_none());
     }
 
     #[test]

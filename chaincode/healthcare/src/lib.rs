@@ -1,4 +1,5 @@
-//! The contract for health records: patients, records and their review, consent, access, audit.
+//! The contract for health records: patients, records, their review and their erasure, consent,
+//! access, audit, what a patient has a right to know.
 //!
 //! # Functions
 //! Every function takes one argument, a JSON object with exactly the fields of its request in
@@ -12,15 +13,22 @@
 //! | `encryption_keys` | anybody with a role | finds such keys by fingerprint, by role at an organization, or by patient |
 //! | `submit_record` | practitioner, records officer; the patient; a device of her organization whose certificate names her | version 1 of a record, `pending` |
 //! | `amend_record` | the same, of the organization that submitted the record | the next version, `pending`; the one before must not be |
-//! | `confirm_record`, `reject_record` | a records officer of the submitting organization, never the author | `active` or `rejected` |
+//! | `confirm_record`, `reject_record` | a records officer who is asked for, never the author | see [Review](#review) |
 //! | `grant_consent`, `revoke_consent` | the patient | consent and its end |
 //! | `list_consents` | the patient; records and privacy officers of her organization; the author of a record about her, the standing ones | |
 //! | `share_keys` | the patient; the author while a consent stands that covers the version | adds a list of wrapped keys to a version, up to [`limits::WRAPS_MAX`], the author up to [`limits::AUTHOR_WRAPS_MAX`] |
 //! | `request_access` | anybody with a role; endorsed only | decides, and records permit **or** deny |
 //! | `read_grant` | the holder of a permit | what is needed to read: CID, header, commitments |
-//! | `get_record` | the patient; officers of her and of the submitting organization; the author; holders of a permit | one version's metadata |
-//! | `record_history` | the same without holders of a permit, of the newest version; a question only | when which version became the newest, or the active one, and in which transaction |
-//! | `list_records` | the same, of what they may see; others the active versions that a consent would open to them | |
+//! | `get_record` | the patient; officers of her and of the submitting organization; the author; holders of a permit; while they are asked for, records officers of other organizations | one version's metadata |
+//! | `record_history` | the same without the last two, of the newest version; a question only | who made which version the newest, or the active one, in which transaction, and what officers found about it |
+//! | `list_records` | the same without holders of a permit, of what they may see; others the active versions that a consent would open to them | filtered by what the request states; entries that are left out do not count for a page's bookmark |
+//! | `request_erasure` | the patient | asks the submitting organization to erase a record |
+//! | `decline_erasure` | a privacy officer of the submitting organization | says why not |
+//! | `erase_record` | the same; see [Erasure](#erasure) | ends every version of a record |
+//! | `erasures` | the patient; privacy officers of her organization; others of what their own organization submitted | her requests and what became of them |
+//! | `concerns` | anybody with a role; a question only | whether and why a version concerns the caller |
+//! | `accounting` | the patient; privacy officers of her organization; a question only | disclosures of the last six years |
+//! | `readers` | the same | who holds or held a permit for which version |
 //! | `audit_trail` | the patient; privacy officers of her organization; other privacy officers what their own organization did | |
 //!
 //! The patient is a caller of the role `patient` whose certificate names her and is of the
@@ -33,8 +41,11 @@
 //! 1. the patient, for `PATRQT` and what it contains, every version about her;
 //! 2. the author, while the version is not active, for treatment and operations, so that she can
 //!    correct it; once it is active, consents decide for her too;
-//! 3. a records officer of the submitting organization, for `HUAPRV`, while it is pending;
+//! 3. a records officer of the submitting organization, and one of another organization while she
+//!    is asked for, for `HUAPRV`, while it is pending;
 //! 4. everybody else only active versions, as the patient's consents decide ([`stela_consent`]).
+//!
+//! Of an erased record nobody reads anything: the reason is `erased`, for the patient too.
 //!
 //! A refused access is a normal answer, so that it is committed with its audit entry; only a
 //! malformed request, an unknown record or another patient's is an error. A version that is not
@@ -42,6 +53,47 @@
 //! [`limits::CONSENTS_MAX`] consents, revoked ones included; with more, consents open nothing, with
 //! the reason `too-many-consents`. Grants do not count them, so that they never conflict. A permit
 //! expires ([`limits::PERMIT_MS`], or with its consent), and `read_grant` asks the consents again.
+//!
+//! # Review
+//! The consortium sets how many records officers must confirm a version, and how many of them must
+//! be from another organization than the one that submitted it
+//! ([`ReviewPolicy`](settings::ReviewPolicy)); the others are from that one. The version is active
+//! with the last confirmation that is asked for. Nobody confirms twice, and nobody confirms her own
+//! version. One rejection ends the review, also by somebody who had confirmed. Officers of other
+//! organizations see and open a pending version only while the policy asks for one of them. Each
+//! confirmation before the last has its own key; two officers at the same moment may conflict, since
+//! each has counted the others, and then one of them confirms again.
+//!
+//! The policy counts that is in force when an officer confirms. When it was changed so that nobody
+//! is asked for any more, one further officer of the submitting organization decides.
+//!
+//! # Erasure
+//! The submitting organization's privacy officer erases a record as a whole:
+//! - `patient-request`: the patient asked for it, and it was not declined. She is told why if it is:
+//!   `retention`, which is refused once the years are over, or `legal-hold`. She may ask again.
+//! - `retention-over`: the years that the consortium sets are over for every version, counted from
+//!   its date, or else from its submission.
+//! - `unlawful`: it should never have been kept. The officer proposes it, and a privacy officer of
+//!   another organization erases it, by the same call.
+//!
+//! After it every version is `erased`: no access, no amendment, no review, no shared keys. What stays
+//! is what `get_record`, `record_history` and `list_records` tell to those who answer for it (ids,
+//! author, times, category, confidentiality, labels, date, CID, header, commitment, the findings of
+//! the review), the audit trail, and the tombstone: who erased it, when and why. Storage nodes let
+//! the ciphertexts go that the event names. Lists of wrapped keys are not named any more, and stay in
+//! the side stores of the peers; who has unwrapped a key keeps it, and `readers` says who that can
+//! be. The custodians' shares of a key are not part of this contract yet:
+//! with them, erasing a record will destroy its key.
+//!
+//! # Rights
+//! `accounting` reads the part of the audit trail that lies in the period, six years back at most
+//! (45 CFR 164.528), and marks each disclosure; those for treatment, payment and operations, to the
+//! patient and by her consent are exempt and left out unless `all` is asked for. Disclosures for
+//! public health are named whatever they rest on.
+//!
+//! Everything about a patient comes page by page to herself and to her organization's privacy
+//! officers: `list_records` and for each of them `record_history` and `get_record` from version 1 to
+//! the newest; `list_consents`, `encryption_keys`, `audit_trail`, `accounting`, `readers`, `erasures`.
 //!
 //! # State
 //! One key per thing, so that concurrent work does not conflict. `·` is the separator of composite
@@ -52,11 +104,16 @@
 //! | `p·patient` | the organization and certificate that registered; never changes |
 //! | `c·patient·consent` | the consent, as the patient's argument has it |
 //! | `x·patient·consent` | when it was revoked |
-//! | `r·record` | patient, newest version, active version |
+//! | `r·record` | patient, newest version, active version, whether it is erased |
 //! | `i·patient·record` | `1`: the records of a patient |
 //! | `v·record·version` | what was submitted, as the author's argument has it; never changes |
 //! | `b·record·version` | the author and the time; never changes |
-//! | `s·record·version` | the review's outcome, and which version replaced this one; absent while pending |
+//! | `s·record·version` | the review's outcome, which version this one replaced and which replaced it; absent while pending |
+//! | `y·record·version·fingerprint` | an officer's confirmation after which more were asked for |
+//! | `n·cid·record` | `1`: the records that name a blob |
+//! | `z·patient·record` | the patient's newest request for erasure, and why it was declined |
+//! | `zu·record` | the proposal to erase a record as unlawful |
+//! | `t·record` | the tombstone: who erased the record, when and why |
 //! | `w·record·version·commitment` | who added this list of wrapped keys, and when |
 //! | `g·record·version·fingerprint` | the newest permit of a reader |
 //! | `k·fingerprint` | the encryption key, as its owner's argument has it |
@@ -68,9 +125,20 @@
 //! Values equal to an argument cost a reference in the transaction instead of the bytes.
 //!
 //! # Events
-//! `patient.registered`, `record.submitted`, `record.confirmed`, `record.rejected` (both with the
-//! CID, for storage nodes), `consent.granted`, `consent.revoked`, `keys.shared`,
-//! `access.permitted`, `access.denied`; payloads carry ids only ([`event`]).
+//! Payloads carry ids only ([`event`]), so that whoever follows them asks with `concerns` which of
+//! them are for her.
+//!
+//! | Event | With, beside patient, record and version |
+//! |---|---|
+//! | `patient.registered` | the patient alone |
+//! | `record.submitted`, `record.reviewed` | |
+//! | `record.amended` | the version that it replaces |
+//! | `record.confirmed`, `record.rejected` | the CID, for storage nodes |
+//! | `record.erased` | no version; the CIDs of all versions, for storage nodes, without those that another record names |
+//! | `erasure.requested`, `erasure.declined`, `erasure.proposed` | no version |
+//! | `consent.granted`, `consent.revoked` | the consent instead of a record |
+//! | `keys.shared` | |
+//! | `access.permitted`, `access.denied` | |
 
 mod access;
 pub mod answer;
@@ -79,14 +147,18 @@ mod caller;
 mod consent;
 mod describe;
 mod encryption;
+mod erasure;
 pub mod event;
+mod filter;
 mod keys;
 pub mod limits;
+mod notice;
 mod page;
 mod patient;
 mod record;
 pub mod request;
 mod review;
+mod rights;
 pub mod settings;
 mod value;
 mod wraps;
@@ -96,7 +168,10 @@ use serde::de::DeserializeOwned;
 use stela_guest::{ContractError, Ledger, export_contract, json};
 
 pub use describe::describe_key;
-pub use value::{Basis, Cid, HeaderText, PublicKeyText, RejectReason, State};
+pub use value::{
+    Basis, Cid, DeclineReason, EraseReason, ErasureGround, HeaderText, PublicKeyText, RejectReason,
+    State,
+};
 
 export_contract!(invoke);
 
@@ -105,7 +180,7 @@ export_contract!(invoke);
 /// # Errors
 /// [`ContractError`] with a stable code: `invalid-argument` (with the field), `forbidden`,
 /// `not-found`, `already-exists`, `wrong-state`, `limit-exceeded`, `endorse-only`,
-/// `evaluate-only`, `unknown-function`.
+/// `evaluate-only`, `invalid-settings` (with the field), `unknown-function`.
 pub fn invoke(
     ledger: &mut dyn Ledger,
     function: &str,
@@ -130,6 +205,13 @@ pub fn invoke(
         "record_history" => call.run(record::history),
         "list_records" => call.run(record::list),
         "audit_trail" => call.run(audit::trail),
+        "request_erasure" => call.run(erasure::request),
+        "decline_erasure" => call.run(erasure::decline),
+        "erase_record" => call.run(erasure::erase),
+        "erasures" => call.run(erasure::list),
+        "concerns" => call.run(notice::concerns),
+        "accounting" => call.run(rights::accounting),
+        "readers" => call.run(rights::readers),
         _ => Err(ContractError::unknown_function()),
     }
 }

@@ -13,6 +13,21 @@ pub const AUTHOR_WRAPS_MAX: u32 = WRAPS_MAX / 2;
 pub const PAGE_DEFAULT: u32 = 50;
 /// Entries of a page.
 pub const PAGE_MAX: u32 = 200;
+/// Versions of one record, so that an erasure can name the blobs of all of them.
+pub const VERSIONS_MAX: u32 = 100;
+/// Officers whose confirmations the consortium may ask for.
+pub const OFFICERS_MAX: u32 = 8;
+/// For how many years a record is kept when the settings do not say.
+pub const RETENTION_YEARS: u32 = 10;
+/// For how many years the settings may have it kept.
+pub const RETENTION_YEARS_MAX: u32 = 150;
+/// How far back an accounting of disclosures goes (45 CFR 164.528).
+pub const ACCOUNTING_YEARS: u32 = 6;
+/// A year here: the mean one of the Gregorian calendar, 365.2425 days, in milliseconds.
+pub const YEAR_MS: u64 = 31_556_952_000;
+/// How long after the transaction's time what a record reports may have taken place: one day, in
+/// milliseconds, for dates without an hour.
+pub const DATE_AHEAD_MS_MAX: u64 = 86_400_000;
 /// Bytes of a bookmark, in hexadecimal.
 pub const BOOKMARK_BYTES_MAX: usize = 512;
 /// Characters of a CID.

@@ -6,7 +6,7 @@ use stela_consent::{
     SensitivityLabel,
 };
 
-use crate::value::{Cid, HeaderText, PublicKeyText, RejectReason};
+use crate::value::{Cid, HeaderText, PublicKeyText, RejectReason, State};
 
 macro_rules! request {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? }) => {
@@ -78,7 +78,8 @@ request! {
         /// What makes it sensitive.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         labels: Vec<SensitivityLabel>,
-        /// When what it reports took place.
+        /// When what it reports took place, at most
+        /// [`DATE_AHEAD_MS_MAX`](crate::limits::DATE_AHEAD_MS_MAX) after the transaction's time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         date: Option<u64>,
         /// The public header of the encryption, in hexadecimal.
@@ -214,6 +215,28 @@ request! {
         /// For callers to whom a consent must open the records: why. Without it `TREAT`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         purpose: Option<Purpose>,
+        /// Only this kind of record.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        category: Option<Category>,
+        /// Only records with this label.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<SensitivityLabel>,
+        /// Only what took place at this time or later; what states no date counts when it was
+        /// submitted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<u64>,
+        /// Only what took place before this time, later than `from`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<u64>,
+        /// Only what this certificate submitted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        author: Option<Fingerprint>,
+        /// Only what this organization submitted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        organization: Option<Organization>,
+        /// Only what stands there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<State>,
         /// Entries of a page.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u32>,
@@ -236,3 +259,9 @@ request! {
         bookmark: Option<String>,
     }
 }
+
+mod erasure;
+mod rights;
+
+pub use erasure::*;
+pub use rights::*;

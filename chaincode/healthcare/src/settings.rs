@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use stela_guest::{ContractError, Ledger, json};
 
-use crate::limits::{REBIND_WAIT_MS, SETTINGS_BYTES_MAX};
+use crate::limits::{
+    OFFICERS_MAX, REBIND_WAIT_MS, RETENTION_YEARS, RETENTION_YEARS_MAX, SETTINGS_BYTES_MAX,
+};
 
 /// The contract's settings: one JSON object, unknown fields are refused, and what is not stated
 /// has its default. A configuration without settings means every default.
@@ -13,12 +15,39 @@ pub struct Settings {
     /// How long a new certificate of a patient who lost hers waits before it counts, in
     /// milliseconds; [`REBIND_WAIT_MS`] when not stated.
     pub rebind_wait_ms: u64,
+    /// How a submitted version becomes active.
+    pub review: ReviewPolicy,
+    /// For how many years ([`crate::limits::YEAR_MS`]) a record must be kept, counted from what it
+    /// reports or else from its submission; [`RETENTION_YEARS`] when not stated.
+    pub retention_years: u32,
+}
+
+/// Whose confirmations make a submitted version active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReviewPolicy {
+    /// How many records officers must confirm it: 1, when not stated, to [`OFFICERS_MAX`].
+    pub officers: u32,
+    /// How many of them must be from another organization than the one that submitted it; the
+    /// others are from that one. None when not stated.
+    pub elsewhere: u32,
+}
+
+impl Default for ReviewPolicy {
+    fn default() -> Self {
+        Self {
+            officers: 1,
+            elsewhere: 0,
+        }
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             rebind_wait_ms: REBIND_WAIT_MS,
+            review: ReviewPolicy::default(),
+            retention_years: RETENTION_YEARS,
         }
     }
 }
@@ -32,14 +61,36 @@ impl Settings {
         if bytes.is_empty() {
             return Ok(Self::default());
         }
-        json::parse(bytes, SETTINGS_BYTES_MAX).map_err(|error| ContractError {
+        let settings = json::parse(bytes, SETTINGS_BYTES_MAX).and_then(Self::checked);
+        settings.map_err(|error| ContractError {
             code: "invalid-settings".to_owned(),
             ..error
         })
     }
 
+    fn checked(self) -> Result<Self, ContractError> {
+        let ReviewPolicy {
+            officers,
+            elsewhere,
+        } = self.review;
+        if !(1..=OFFICERS_MAX).contains(&officers) {
+            let rule = format!("a review takes 1 to {OFFICERS_MAX} officers");
+            return Err(ContractError::invalid("review.officers", rule));
+        }
+        if elsewhere > officers {
+            return Err(ContractError::invalid(
+                "review.elsewhere",
+                "no more officers can be from elsewhere than there are",
+            ));
+        }
+        if self.retention_years > RETENTION_YEARS_MAX {
+            let rule = format!("records are kept for at most {RETENTION_YEARS_MAX} years");
+            return Err(ContractError::invalid("retention_years", rule));
+        }
+        Ok(self)
+    }
+
     /// The settings under which this invocation runs.
-    #[allow(dead_code, reason = "its first reader follows")]
     pub(crate) fn of(ledger: &dyn Ledger) -> Result<Self, ContractError> {
         Self::parse(&ledger.invocation().settings)
     }
@@ -55,6 +106,8 @@ mod tests {
         assert_eq!(Settings::parse(b"{}").unwrap(), Settings::default());
         let set = Settings::parse(br#"{"rebind_wait_ms":1}"#).unwrap();
         assert_eq!(set.rebind_wait_ms, 1);
+        let set = Settings::parse(br#"{"review":{"officers":3}}"#).unwrap();
+        assert_eq!((set.review.officers, set.review.elsewhere), (3, 0));
     }
 
     #[test]
@@ -67,6 +120,12 @@ mod tests {
         check(br#"{"rebind_wait":1}"#, "rebind_wait");
         check(br#"{"rebind_wait_ms":"1"}"#, "rebind_wait_ms");
         check(br#"{"rebind_wait_ms":-1}"#, "rebind_wait_ms");
+        check(br#"{"review":{"officers":0}}"#, "review.officers");
+        check(br#"{"review":{"officers":9}}"#, "review.officers");
+        check(br#"{"review":{"officers":"2"}}"#, "review.officers");
+        check(br#"{"review":{"elsewhere":2}}"#, "review.elsewhere");
+        check(br#"{"review":{"quorum":2}}"#, "review.quorum");
+        check(br#"{"retention_years":151}"#, "retention_years");
         check(b"[", "arguments");
         check(&[b' '; SETTINGS_BYTES_MAX + 1], "arguments");
     }

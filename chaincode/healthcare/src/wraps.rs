@@ -32,8 +32,12 @@ pub(crate) fn share(ledger: &mut dyn Ledger, request: ShareKeys) -> Result<Done,
     } = request;
     let caller = Caller::of(ledger)?;
     let shared = record::load_of_patient(ledger, &patient, &record, version)?;
-    if shared.state() == State::Rejected {
-        return Err(ContractError::wrong_state("the version was rejected").at("version"));
+    match shared.state() {
+        State::Pending | State::Active => {}
+        State::Rejected => {
+            return Err(ContractError::wrong_state("the version was rejected").at("version"));
+        }
+        State::Erased => return Err(record::erased()),
     }
     let herself = patient::is(ledger, &caller, &patient)?;
     if !herself {
