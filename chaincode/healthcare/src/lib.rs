@@ -87,6 +87,7 @@ mod patient;
 mod record;
 pub mod request;
 mod review;
+pub mod settings;
 mod value;
 mod wraps;
 

@@ -21,3 +21,8 @@ pub const CID_CHARS_MAX: usize = 128;
 pub const HEADER_BYTES_MAX: usize = 256;
 /// Bytes of an encoded X-Wing public key.
 pub const PUBLIC_KEY_BYTES: usize = 1218;
+/// Bytes of the contract's settings.
+pub const SETTINGS_BYTES_MAX: usize = 4096;
+/// How long a new certificate of a patient who lost hers waits before it counts, when the settings
+/// do not say: 72 hours, in milliseconds.
+pub const REBIND_WAIT_MS: u64 = 72 * 3_600_000;
