@@ -42,6 +42,7 @@ impl Judgement {
                 consent: None,
                 provision: None,
                 until_ms: None,
+                research: None,
                 reason,
             },
         }
@@ -96,6 +97,7 @@ fn judge(
                 consent: None,
                 provision: None,
                 until_ms: None,
+                research: None,
                 reason: Reason::Permitted,
             },
         });
@@ -151,6 +153,7 @@ pub(crate) fn by_consent(
     let request = Request {
         requester: caller.requester(),
         purpose,
+        study: None,
         time_ms,
         record: &facts,
     };
