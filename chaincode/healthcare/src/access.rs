@@ -8,6 +8,7 @@ use crate::answer::{self, AccessDecision, AuditKind, Verdict};
 use crate::audit::{self, Stored};
 use crate::caller::{Caller, transaction};
 use crate::consent;
+use crate::delegate::{self, Delegation};
 use crate::event::{self, RecordEvent};
 use crate::keys;
 use crate::limits::PERMIT_MS;
@@ -30,22 +31,45 @@ struct Permit {
 struct Judgement {
     basis: Basis,
     decision: Decision,
+    delegation: Option<Id>,
 }
 
 impl Judgement {
+    /// The requester needs no consent.
+    fn permit(basis: Basis) -> Self {
+        Self {
+            basis,
+            decision: without_consents(true, Reason::Permitted),
+            delegation: None,
+        }
+    }
+
+    /// The requester reads as a delegate, as long as the delegation lasts.
+    fn delegate(delegation: &Delegation) -> Self {
+        let mut judgement = Self::permit(Basis::Delegate);
+        judgement.decision.until_ms = Some(delegation.until_ms());
+        judgement.delegation = Some(delegation.id());
+        judgement
+    }
+
     /// No consent could open this.
     fn deny(reason: Reason) -> Self {
         Self {
             basis: Basis::Consent,
-            decision: Decision {
-                permit: false,
-                consent: None,
-                provision: None,
-                until_ms: None,
-                research: None,
-                reason,
-            },
+            decision: without_consents(false, reason),
+            delegation: None,
         }
+    }
+}
+
+fn without_consents(permit: bool, reason: Reason) -> Decision {
+    Decision {
+        permit,
+        consent: None,
+        provision: None,
+        until_ms: None,
+        research: None,
+        reason,
     }
 }
 
@@ -77,6 +101,7 @@ pub(crate) fn request(
         consent: decision.consent,
         provision: decision.provision,
         reason: decision.reason.code().to_owned(),
+        delegation: judgement.delegation,
         expires,
     })
 }
@@ -90,17 +115,7 @@ fn judge(
 ) -> Result<Judgement, ContractError> {
     let herself = patient::is(ledger, caller, &version.head.patient)?;
     if let Some(basis) = without_consent(caller, herself, version, purpose) {
-        return Ok(Judgement {
-            basis,
-            decision: Decision {
-                permit: true,
-                consent: None,
-                provision: None,
-                until_ms: None,
-                research: None,
-                reason: Reason::Permitted,
-            },
-        });
+        return Ok(Judgement::permit(basis));
     }
     // A deny and not an error, so that trying out versions leaves a trace.
     if version.state() != State::Active {
@@ -109,9 +124,16 @@ fn judge(
     let Some(consents) = consent::within_limit(ledger, &version.head.patient)? else {
         return Ok(Judgement::deny(Reason::TooManyConsents));
     };
+    let delegation = delegate::reading(ledger, caller, &version.head.patient, Some(purpose))?;
+    if let Some(delegation) = delegation
+        && delegation.opens(ledger, caller, version, &consents)
+    {
+        return Ok(Judgement::delegate(&delegation));
+    }
     let time_ms = ledger.invocation().timestamp_ms;
     Ok(Judgement {
         basis: Basis::Consent,
+        delegation: None,
         decision: by_consent(caller, version, purpose, time_ms, &consents),
     })
 }
@@ -124,14 +146,13 @@ fn without_consent(
     purpose: Purpose,
 ) -> Option<Basis> {
     let state = version.state();
-    let author = &version.author;
     let corrects = Purpose::Treat.subsumes(purpose) || Purpose::Operations.subsumes(purpose);
     if herself && Purpose::PatientRequest.subsumes(purpose) {
         Some(Basis::Patient)
-    } else if caller.fingerprint == author.fingerprint && state != State::Active && corrects {
+    } else if version.is_by(caller) && state != State::Active && corrects {
         Some(Basis::Author)
     } else if caller.role == Role::RecordsOfficer
-        && caller.organization == author.organization
+        && caller.organization == version.author.organization
         && state == State::Pending
         && purpose == Purpose::Review
     {
@@ -209,6 +230,7 @@ fn record_decision(
     entry.consent = judgement.decision.consent;
     entry.provision = judgement.decision.provision.clone();
     entry.basis = Some(judgement.basis);
+    entry.delegation = judgement.delegation;
     entry.purpose = Some(purpose);
     entry.reason = Some(judgement.decision.reason.code().to_owned());
     audit::write(ledger, &patient, entry)?;

@@ -77,7 +77,10 @@ pub mod answer;
 mod audit;
 mod caller;
 mod consent;
+mod consent_request;
+mod delegate;
 mod describe;
+mod device;
 mod encryption;
 pub mod event;
 mod keys;
@@ -96,7 +99,10 @@ use serde::de::DeserializeOwned;
 use stela_guest::{ContractError, Ledger, export_contract, json};
 
 pub use describe::describe_key;
-pub use value::{Basis, Cid, HeaderText, PublicKeyText, RejectReason, State};
+pub use value::{
+    Answer, Basis, Cid, ConsentReason, DelegateKind, DelegateScope, HeaderText, PublicKeyText,
+    RejectReason, RequestState, State,
+};
 
 export_contract!(invoke);
 
@@ -130,6 +136,21 @@ pub fn invoke(
         "record_history" => call.run(record::history),
         "list_records" => call.run(record::list),
         "audit_trail" => call.run(audit::trail),
+        "add_device" => call.run(device::add),
+        "remove_device" => call.run(device::remove),
+        "rebind_patient" => call.run(device::rebind),
+        "cancel_rebinding" => call.run(device::cancel),
+        "list_devices" => call.run(device::list),
+        "encryption_key_history" => call.run(encryption::history),
+        "name_delegate" => call.run(delegate::name),
+        "end_delegation" => call.run(delegate::end),
+        "activate_delegation" => call.run(delegate::activate),
+        "list_delegates" => call.run(delegate::list),
+        "grant_consent_for" => call.run(consent::grant_for),
+        "request_consent" => call.run(consent_request::ask),
+        "answer_consent_request" => call.run(consent_request::answer),
+        "withdraw_consent_request" => call.run(consent_request::withdraw),
+        "list_consent_requests" => call.run(consent_request::list),
         _ => Err(ContractError::unknown_function()),
     }
 }

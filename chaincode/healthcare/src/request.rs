@@ -236,3 +236,6 @@ request! {
         bookmark: Option<String>,
     }
 }
+
+mod people;
+pub use people::*;
