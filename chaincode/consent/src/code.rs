@@ -347,6 +347,35 @@ impl Role {
     }
 }
 
+codes! {
+    /// What a consent is about: HL7 `consentscope`.
+    Scope, "scope",
+    {
+        /// Who may read the patient's records, for whatever purpose but a study's.
+        PatientPrivacy = "patient-privacy",
+        /// What a study may do with them.
+        Research = "research",
+    }
+}
+
+impl Scope {
+    /// Whether this is the scope of a consent that does not say it.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::PatientPrivacy
+    }
+}
+
+codes! {
+    /// In which form a study gets the records, in ascending order: HL7 `v3-ActCode`.
+    ResearchCategory, "research category",
+    {
+        /// Without what identifies the patient.
+        DeIdentified = "RSDID",
+        /// So that the study can find out who the patient is.
+        ReIdentifiable = "RSREID",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::code::{Category, Confidentiality, Purpose, Role, SensitivityLabel, codes};
+use crate::code::{
+    Category, Confidentiality, Purpose, ResearchCategory, Role, SensitivityLabel, codes,
+};
 use crate::hex::{Fingerprint, Id};
 use crate::model::{Actor, Consent, Provision, ProvisionType};
 
@@ -42,6 +44,8 @@ pub struct Request<'a> {
     pub requester: Requester<'a>,
     /// Why.
     pub purpose: Purpose,
+    /// For which study, if for one. Whoever calls has made sure that the requester belongs to it.
+    pub study: Option<Id>,
     /// When, in milliseconds since the Unix epoch.
     pub time_ms: u64,
     /// For what.
@@ -138,27 +142,33 @@ pub struct Decision {
     pub provision: Option<Vec<u8>>,
     /// When the deciding permit ends, if it does.
     pub until_ms: Option<u64>,
+    /// In which form a study gets the record, when a research consent decided.
+    pub research: Option<ResearchCategory>,
     /// Why.
     pub reason: Reason,
 }
 
 /// How narrowly a provision speaks, criterion by criterion; 0 where it states nothing.
 ///
-/// In this order: named records (1), actor (organization 1, role at an organization 2, identity
-/// 3), purpose (1 and the depth of the narrowest listed purpose that contains the requested one),
-/// confidentiality (1), labels (1), categories (1), data period (1). How long a provision is in
-/// force says nothing about its subject and does not count. An exception is at least as specific
-/// in each criterion as its base provision.
+/// In this order: named records (1), where the actor is (organization, role at an organization or
+/// study 1, identity 2), what the actor does (role, role at an organization or study 1, identity
+/// 2), purpose (1 and the depth of the narrowest listed purpose that contains the requested one),
+/// confidentiality (1), labels (1), categories (1), data period (1). So an identity is narrower than
+/// a role at an organization, and that is narrower than the organization or the role, of which
+/// neither is narrower than the other. How long a provision is in force says nothing about its
+/// subject and does not count. An exception is at least as specific in each criterion as its base
+/// provision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Specificity([u8; 7]);
+pub struct Specificity([u8; 8]);
 
 impl Specificity {
     fn of(provision: &Provision, request: &Request<'_>) -> Self {
-        let actor = match provision.actor {
-            None => 0,
-            Some(Actor::Organization(_)) => 1,
-            Some(Actor::RoleAt(..)) => 2,
-            Some(Actor::Identity(_)) => 3,
+        let (place, task) = match provision.actor {
+            None => (0, 0),
+            Some(Actor::Organization(_)) => (1, 0),
+            Some(Actor::Role(_)) => (0, 1),
+            Some(Actor::RoleAt(..) | Actor::Study(_)) => (1, 1),
+            Some(Actor::Identity(_)) => (2, 2),
         };
         let purpose = provision
             .purposes
@@ -169,7 +179,8 @@ impl Specificity {
             .unwrap_or(0);
         Self([
             u8::from(!provision.records.is_empty()),
-            actor,
+            place,
+            task,
             purpose,
             u8::from(provision.ceiling.is_some() || provision.floor.is_some()),
             u8::from(!provision.labels.is_empty()),
@@ -201,7 +212,8 @@ struct Candidate<'a> {
 }
 
 /// Decides a request by a patient's consents, in the order in which they are given; the order
-/// matters only for which of several equal provisions is named.
+/// matters only for which of several equal provisions is named. When permits for the same study tie,
+/// one that leaves out what identifies the patient is named.
 pub fn decide<'a>(
     request: &Request<'_>,
     consents: impl IntoIterator<Item = (&'a Consent, Status)>,
@@ -220,20 +232,55 @@ pub fn decide<'a>(
     }
     match most_specific(&candidates) {
         Some(winner) => winner.decision(),
-        None => Decision {
-            permit: false,
-            consent: None,
-            provision: None,
-            until_ms: None,
-            reason: closest,
-        },
+        None => without_consent(false, closest),
+    }
+}
+
+/// Decides a request to break the glass ([`Purpose::BreakGlass`]), which goes around consents.
+///
+/// The answer is yes, by no consent, except for a record labelled
+/// [`Confidentiality::VeryRestricted`] for which the patient's consents deny this purpose: when
+/// [`decide`] would answer a request for it with a deny that a standing provision gives, that is the
+/// answer, and it names the provision. That nothing permits it does not matter. Whoever calls has
+/// made sure that the requester may break the glass at all.
+pub fn emergency<'a>(
+    requester: Requester<'_>,
+    record: &RecordFacts,
+    time_ms: u64,
+    consents: impl IntoIterator<Item = (&'a Consent, Status)>,
+) -> Decision {
+    let request = Request {
+        requester,
+        purpose: Purpose::BreakGlass,
+        study: None,
+        time_ms,
+        record,
+    };
+    if record.confidentiality == Confidentiality::VeryRestricted {
+        let decision = decide(&request, consents);
+        if decision.reason == Reason::DeniedByProvision {
+            return decision;
+        }
+    }
+    without_consent(true, Reason::Permitted)
+}
+
+fn without_consent(permit: bool, reason: Reason) -> Decision {
+    Decision {
+        permit,
+        consent: None,
+        provision: None,
+        until_ms: None,
+        research: None,
+        reason,
     }
 }
 
 /// To whom permits now open a record for some purpose: those for whom its key should be wrapped.
 ///
 /// Denies are not looked at, because they may depend on a purpose: being listed here is not a
-/// permission. Permits for anyone are left out, for nobody can wrap a key for anyone.
+/// permission. Permits for anyone, and for a role wherever it is, are left out, for nobody can wrap
+/// a key for anyone.
 pub fn grantees<'a>(
     record: &RecordFacts,
     time_ms: u64,
@@ -246,6 +293,7 @@ pub fn grantees<'a>(
         .filter(|provision| provision.kind == ProvisionType::Permit)
         .filter(|provision| record_mismatch(provision, record, time_ms).is_none())
         .filter_map(|provision| provision.actor.as_ref())
+        .filter(|actor| !matches!(actor, Actor::Role(_)))
         .collect()
 }
 
@@ -296,7 +344,7 @@ fn most_specific<'a, 'b>(candidates: &'b [Candidate<'a>]) -> Option<&'b Candidat
     };
     top()
         .find(|candidate| candidate.provision.kind == ProvisionType::Deny)
-        .or_else(|| top().next())
+        .or_else(|| top().min_by_key(|candidate| candidate.consent.research()))
 }
 
 impl Candidate<'_> {
@@ -307,6 +355,7 @@ impl Candidate<'_> {
             consent: Some(self.consent.id()),
             provision: Some(self.path.into_iter().collect()),
             until_ms: self.until_ms.filter(|_| permit),
+            research: self.consent.research(),
             reason: if permit {
                 Reason::Permitted
             } else {
@@ -318,7 +367,7 @@ impl Candidate<'_> {
 
 /// The first criterion that does not fit, in the order of [`Reason`].
 fn mismatch(provision: &Provision, request: &Request<'_>) -> Option<Reason> {
-    let actor = fits_actor(provision, &request.requester);
+    let actor = fits_actor(provision, request);
     let purpose = provision.purposes.is_empty()
         || provision
             .purposes
@@ -334,10 +383,12 @@ fn mismatch(provision: &Provision, request: &Request<'_>) -> Option<Reason> {
 }
 
 /// A permit for an organization, or for anyone, is meant for people who work with records; a deny
-/// is meant for everybody.
-fn fits_actor(provision: &Provision, requester: &Requester<'_>) -> bool {
-    let meant = provision.kind == ProvisionType::Deny || requester.role.is_workforce();
-    match &provision.actor {
+/// is meant for everybody. Only its own permits open anything to a study.
+fn fits_actor(provision: &Provision, request: &Request<'_>) -> bool {
+    let requester = &request.requester;
+    let permit = provision.kind == ProvisionType::Permit;
+    let meant = !permit || requester.role.is_workforce();
+    let fits = match &provision.actor {
         None => meant,
         Some(Actor::Identity(fingerprint)) => *fingerprint == requester.fingerprint,
         Some(Actor::RoleAt(organization, role)) => {
@@ -346,7 +397,10 @@ fn fits_actor(provision: &Provision, requester: &Requester<'_>) -> bool {
         Some(Actor::Organization(organization)) => {
             organization.as_str() == requester.organization && meant
         }
-    }
+        Some(Actor::Role(role)) => *role == requester.role,
+        Some(Actor::Study(study)) => return request.study == Some(*study),
+    };
+    fits && !(permit && request.study.is_some())
 }
 
 fn record_mismatch(provision: &Provision, record: &RecordFacts, time_ms: u64) -> Option<Reason> {

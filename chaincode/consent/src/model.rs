@@ -7,9 +7,12 @@ use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::code::{Category, Confidentiality, Purpose, Role, SensitivityLabel};
+use crate::code::{
+    Category, Confidentiality, Purpose, ResearchCategory, Role, Scope, SensitivityLabel,
+};
 use crate::hex::{Fingerprint, Id};
 use crate::limits::{CODES_MAX, EXCEPTIONS_MAX, ORGANIZATION_BYTES_MAX, RECORDS_MAX};
+use crate::policy::Policy;
 
 /// Why a consent was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +34,22 @@ pub enum ConsentError {
     Period,
     /// An exception says the same as its base provision.
     ExceptionAgrees,
-    /// An actor that is neither an identity, nor a role at an organization, nor an organization.
+    /// An actor that is not one of the forms of [`Actor`].
     Actor,
     /// An organization's name with characters that are not allowed.
     Organization,
+    /// A study in a consent whose scope is not research.
+    StudyOutsideResearch,
+    /// A permit of a research consent that does not name a study.
+    ResearchWithoutStudy,
+    /// A research consent whose base provision lists no purpose, or that lists one outside
+    /// `HRESCH`.
+    ResearchPurpose,
+    /// A research consent that does not say in which form the study gets the records, or another
+    /// consent that does.
+    ResearchCategory,
+    /// A consent that names a policy and says something else.
+    NotThePolicy,
 }
 
 impl fmt::Display for ConsentError {
@@ -55,12 +70,27 @@ impl fmt::Display for ConsentError {
             Self::ExceptionAgrees => {
                 f.write_str("an exception must have the other type than its base provision")
             }
-            Self::Actor => f.write_str("an actor is {\"id\"}, {\"org\", \"role\"} or {\"org\"}"),
+            Self::Actor => f.write_str(
+                "an actor is {\"id\"}, {\"org\", \"role\"}, {\"org\"}, {\"role\"} or {\"study\"}",
+            ),
             Self::Organization => write!(
                 f,
                 "an organization is 1 to {ORGANIZATION_BYTES_MAX} characters A-Z a-z 0-9 -, \
                  starting with a letter"
             ),
+            Self::StudyOutsideResearch => f.write_str("a study is for consents of scope research"),
+            Self::ResearchWithoutStudy => {
+                f.write_str("every permit of a research consent must name a study")
+            }
+            Self::ResearchPurpose => {
+                f.write_str("a research consent must list purposes, all of them within HRESCH")
+            }
+            Self::ResearchCategory => f.write_str(
+                "a consent of scope research, and no other, says research RSDID or RSREID",
+            ),
+            Self::NotThePolicy => {
+                f.write_str("a consent that names a policy must say what the policy says")
+            }
         }
     }
 }
@@ -74,17 +104,54 @@ impl core::error::Error for ConsentError {}
 #[serde(try_from = "Wire", into = "Wire")]
 pub struct Consent {
     id: Id,
+    research: Option<ResearchCategory>,
+    policy: Option<Policy>,
     provision: Provision,
     exceptions: Vec<Provision>,
 }
 
 impl Consent {
-    /// Checks and makes a consent.
+    /// Checks and makes a consent of scope [`Scope::PatientPrivacy`].
     ///
     /// # Errors
     /// [`ConsentError`] says what is not well formed.
     pub fn new(
         id: Id,
+        provision: Provision,
+        exceptions: Vec<Provision>,
+    ) -> Result<Self, ConsentError> {
+        Self::checked(id, None, provision, exceptions)
+    }
+
+    /// Checks and makes a consent of scope [`Scope::Research`]: each permit names a study, the
+    /// base provision lists purposes, and every listed purpose lies within
+    /// [`Purpose::Research`].
+    ///
+    /// # Errors
+    /// [`ConsentError`] says what is not well formed.
+    pub fn for_research(
+        id: Id,
+        category: ResearchCategory,
+        provision: Provision,
+        exceptions: Vec<Provision>,
+    ) -> Result<Self, ConsentError> {
+        Self::checked(id, Some(category), provision, exceptions)
+    }
+
+    pub(crate) fn of_policy(id: Id, policy: Policy) -> Self {
+        let (provision, exceptions) = policy.provisions();
+        Self {
+            id,
+            research: None,
+            policy: Some(policy),
+            provision,
+            exceptions,
+        }
+    }
+
+    fn checked(
+        id: Id,
+        research: Option<ResearchCategory>,
         provision: Provision,
         exceptions: Vec<Provision>,
     ) -> Result<Self, ConsentError> {
@@ -96,8 +163,22 @@ impl Consent {
                 return Err(ConsentError::ExceptionAgrees);
             }
         }
+        let mut all = core::iter::once(&provision).chain(&exceptions);
+        if research.is_none() {
+            if all.any(|one| matches!(one.actor, Some(Actor::Study(_)))) {
+                return Err(ConsentError::StudyOutsideResearch);
+            }
+        } else {
+            all.try_for_each(Provision::check_research)?;
+            // An exception is kept within HRESCH by its base provision.
+            if provision.purposes.is_empty() {
+                return Err(ConsentError::ResearchPurpose);
+            }
+        }
         Ok(Self {
             id,
+            research,
+            policy: None,
             provision,
             exceptions,
         })
@@ -106,6 +187,24 @@ impl Consent {
     /// The id that the patient's client drew.
     pub fn id(&self) -> Id {
         self.id
+    }
+
+    /// What it is about.
+    pub fn scope(&self) -> Scope {
+        match self.research {
+            Some(_) => Scope::Research,
+            None => Scope::PatientPrivacy,
+        }
+    }
+
+    /// In which form a study gets the records; given exactly when the scope is research.
+    pub fn research(&self) -> Option<ResearchCategory> {
+        self.research
+    }
+
+    /// The ready-made policy that it is, if it is one.
+    pub fn policy(&self) -> Option<Policy> {
+        self.policy
     }
 
     /// The base provision.
@@ -208,6 +307,17 @@ impl Provision {
             _ => Ok(()),
         }
     }
+
+    fn check_research(&self) -> Result<(), ConsentError> {
+        let study = matches!(self.actor, Some(Actor::Study(_)));
+        if self.kind == ProvisionType::Permit && !study {
+            Err(ConsentError::ResearchWithoutStudy)
+        } else if !self.purposes.iter().all(|p| Purpose::Research.subsumes(*p)) {
+            Err(ConsentError::ResearchPurpose)
+        } else {
+            Ok(())
+        }
+    }
 }
 
 fn at_most(field: &'static str, actual: usize, max: usize) -> Result<(), ConsentError> {
@@ -227,6 +337,10 @@ pub enum Actor {
     RoleAt(Organization, Role),
     /// An organization; in a permit its workforce ([`Role::is_workforce`]), in a deny everybody.
     Organization(Organization),
+    /// Everybody with a role, at whatever organization.
+    Role(Role),
+    /// Whoever asks for a study.
+    Study(Id),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -238,16 +352,20 @@ struct ActorWire {
     org: Option<Organization>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     role: Option<Role>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    study: Option<Id>,
 }
 
 impl TryFrom<ActorWire> for Actor {
     type Error = ConsentError;
 
     fn try_from(wire: ActorWire) -> Result<Self, ConsentError> {
-        match (wire.id, wire.org, wire.role) {
-            (Some(id), None, None) => Ok(Self::Identity(id)),
-            (None, Some(org), Some(role)) => Ok(Self::RoleAt(org, role)),
-            (None, Some(org), None) => Ok(Self::Organization(org)),
+        match (wire.id, wire.org, wire.role, wire.study) {
+            (Some(id), None, None, None) => Ok(Self::Identity(id)),
+            (None, Some(org), Some(role), None) => Ok(Self::RoleAt(org, role)),
+            (None, Some(org), None, None) => Ok(Self::Organization(org)),
+            (None, None, Some(role), None) => Ok(Self::Role(role)),
+            (None, None, None, Some(study)) => Ok(Self::Study(study)),
             _ => Err(ConsentError::Actor),
         }
     }
@@ -255,12 +373,19 @@ impl TryFrom<ActorWire> for Actor {
 
 impl From<Actor> for ActorWire {
     fn from(actor: Actor) -> Self {
-        let (id, org, role) = match actor {
-            Actor::Identity(id) => (Some(id), None, None),
-            Actor::RoleAt(org, role) => (None, Some(org), Some(role)),
-            Actor::Organization(org) => (None, Some(org), None),
+        let (id, org, role, study) = match actor {
+            Actor::Identity(id) => (Some(id), None, None, None),
+            Actor::RoleAt(org, role) => (None, Some(org), Some(role), None),
+            Actor::Organization(org) => (None, Some(org), None, None),
+            Actor::Role(role) => (None, None, Some(role), None),
+            Actor::Study(study) => (None, None, None, Some(study)),
         };
-        Self { id, org, role }
+        Self {
+            id,
+            org,
+            role,
+            study,
+        }
     }
 }
 
@@ -381,6 +506,12 @@ impl From<Period> for (Option<u64>, Option<u64>) {
 #[serde(deny_unknown_fields)]
 struct Wire {
     id: Id,
+    #[serde(default = "default_scope", skip_serializing_if = "Scope::is_default")]
+    scope: Scope,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    research: Option<ResearchCategory>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<Policy>,
     #[serde(rename = "type")]
     kind: ProvisionType,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -405,6 +536,10 @@ struct Wire {
     except: Vec<Provision>,
 }
 
+fn default_scope() -> Scope {
+    Scope::PatientPrivacy
+}
+
 impl TryFrom<Wire> for Consent {
     type Error = ConsentError;
 
@@ -421,15 +556,29 @@ impl TryFrom<Wire> for Consent {
             data_period: wire.data,
             records: wire.record,
         };
-        Self::new(wire.id, provision, wire.except)
+        if (wire.scope == Scope::Research) != wire.research.is_some() {
+            return Err(ConsentError::ResearchCategory);
+        }
+        let mut consent = Self::checked(wire.id, wire.research, provision, wire.except)?;
+        if let Some(policy) = wire.policy {
+            consent.policy = wire.policy;
+            if consent != Self::of_policy(wire.id, policy) {
+                return Err(ConsentError::NotThePolicy);
+            }
+        }
+        Ok(consent)
     }
 }
 
 impl From<Consent> for Wire {
     fn from(consent: Consent) -> Self {
+        let scope = consent.scope();
         let provision = consent.provision;
         Self {
             id: consent.id,
+            scope,
+            research: consent.research,
+            policy: consent.policy,
             kind: provision.kind,
             actor: provision.actor,
             purpose: provision.purposes,

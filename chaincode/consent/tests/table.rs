@@ -1,10 +1,35 @@
-//! The decisions as a table: consents, a request that differs from the plain one, the answer.
+//! The decisions as tables (`decisions.txt`), and what consents look like.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 use stela_consent::{
-    Category, Confidentiality, Consent, Fingerprint, Id, Purpose, Reason, RecordFacts, Request,
-    Requester, Role, SensitivityLabel, Status, decide, grantees,
+    Broader, Category, Confidentiality, Consent, ConsentError, Decision, Field, Fingerprint, Hex,
+    Id, Policy, Purpose, Reason, RecordFacts, Request, Requester, ResearchCategory, Role, Scope,
+    Status, decide, emergency, grantees,
 };
+
+const TABLES: &str = include_str!("decisions.txt");
+
+/// The lines of a table.
+fn table(title: &str) -> impl Iterator<Item = &'static str> {
+    let (_, after) = TABLES
+        .split_once(&format!("== {title}\n"))
+        .unwrap_or_else(|| panic!("no table {title}"));
+    let end = after.find("\n== ").unwrap_or(after.len());
+    after[..end]
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// Consents by name, the request, the answer.
+type Case = [&'static str; 3];
+
+fn cases(title: &str) -> impl Iterator<Item = Case> {
+    table(title).map(|line| {
+        let (question, answer) = line.split_once(" -> ").unwrap();
+        let (names, changes) = question.split_once('|').unwrap();
+        [names, changes, answer].map(str::trim)
+    })
+}
 
 /// The plain request: a practitioner of HospitalB asks for a normal clinical note, for treatment.
 struct Ask {
@@ -12,6 +37,7 @@ struct Ask {
     role: Role,
     fingerprint: Fingerprint,
     purpose: Purpose,
+    study: Option<Id>,
     time_ms: u64,
     record: RecordFacts,
 }
@@ -21,11 +47,12 @@ impl Ask {
         Self {
             organization: "HospitalB",
             role: Role::Practitioner,
-            fingerprint: stela_consent::Hex([0xf1; 32]),
+            fingerprint: Hex([0xf1; 32]),
             purpose: Purpose::Treat,
+            study: None,
             time_ms: 500,
             record: RecordFacts {
-                id: stela_consent::Hex([0xa1; 16]),
+                id: Hex([0xa1; 16]),
                 category: Category::ClinicalNote,
                 confidentiality: Confidentiality::Normal,
                 labels: Vec::new(),
@@ -34,363 +61,230 @@ impl Ask {
         }
     }
 
+    fn with(changes: &'static str) -> Self {
+        let mut ask = Self::plain();
+        for change in changes.split_whitespace() {
+            let (field, value) = change.split_once('=').unwrap();
+            match field {
+                "org" => ask.organization = value,
+                "role" => ask.role = value.parse().unwrap(),
+                "id" => ask.fingerprint = value.repeat(32).parse().unwrap(),
+                "for" => ask.purpose = value.parse().unwrap(),
+                "study" => ask.study = Some(filled(value).parse().unwrap()),
+                "at" => ask.time_ms = value.parse().unwrap(),
+                "level" => ask.record.confidentiality = value.parse().unwrap(),
+                "labels" => {
+                    ask.record.labels = value.split(',').map(|l| l.parse().unwrap()).collect();
+                }
+                "category" => ask.record.category = value.parse().unwrap(),
+                "date" => ask.record.date_ms = value.parse().ok(),
+                "record" => ask.record.id = value.repeat(16).parse().unwrap(),
+                _ => panic!("no field {field}"),
+            }
+        }
+        ask
+    }
+
+    fn requester(&self) -> Requester<'_> {
+        Requester {
+            fingerprint: self.fingerprint,
+            organization: self.organization,
+            role: self.role,
+        }
+    }
+
     fn request(&self) -> Request<'_> {
         Request {
-            requester: Requester {
-                fingerprint: self.fingerprint,
-                organization: self.organization,
-                role: self.role,
-            },
+            requester: self.requester(),
             purpose: self.purpose,
+            study: self.study,
             time_ms: self.time_ms,
             record: &self.record,
         }
     }
 }
 
+fn filled(text: &str) -> String {
+    text.replace("$me", &"f1".repeat(32))
+        .replace("$record", &"a1".repeat(16))
+        .replace("$s", &"5a".repeat(16))
+        .replace("$t", &"5b".repeat(16))
+}
+
 fn id(index: usize) -> Id {
     format!("{index:032x}").parse().unwrap()
 }
 
-/// A body is the JSON of a consent without its id; one that starts with `!` was revoked.
-fn consents(bodies: &[&str]) -> Vec<(Consent, Status)> {
-    let parse = |(index, body): (usize, &&str)| {
-        let (status, body) = match body.strip_prefix('!') {
-            Some(body) => (Status::Inactive, body),
-            None => (Status::Active, *body),
-        };
-        let json = format!("{{\"id\":\"{}\",{body}}}", id(index));
-        let consent = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{json}: {e}"));
-        (consent, status)
-    };
-    bodies.iter().enumerate().map(parse).collect()
+fn parsed(index: usize, body: &str) -> Result<Consent, serde_json::Error> {
+    let json = format!("{{\"id\":\"{}\",{}}}", id(index), filled(body));
+    serde_json::from_str(&json)
 }
 
-#[track_caller]
-fn check(bodies: &[&str], change: impl FnOnce(&mut Ask), expected: &str) {
-    let mut ask = Ask::plain();
-    change(&mut ask);
-    let consents = consents(bodies);
-    let decision = decide(&ask.request(), consents.iter().map(|(c, s)| (c, *s)));
+fn named(index: usize, name: &str) -> Consent {
+    if let Ok(policy) = name.parse::<Policy>() {
+        return policy.consent(id(index));
+    }
+    let (_, body) = table("consents")
+        .map(|line| line.split_once(" = ").unwrap())
+        .find(|(known, _)| *known == name)
+        .unwrap_or_else(|| panic!("no consent {name}"));
+    parsed(index, body).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+fn consents(names: &str) -> Vec<(Consent, Status)> {
+    let read = |(index, name): (usize, &str)| match name.strip_prefix('!') {
+        Some(name) => (named(index, name), Status::Inactive),
+        None => (named(index, name), Status::Active),
+    };
+    names.split_whitespace().enumerate().map(read).collect()
+}
+
+fn words(decision: &Decision) -> String {
     let word = if decision.permit { "permit" } else { "deny" };
-    let actual = match (&decision.consent, &decision.provision) {
+    match (&decision.consent, &decision.provision) {
         (Some(consent), Some(path)) => {
-            let index = (0..bodies.len()).find(|i| id(*i) == *consent).unwrap();
+            let index = (0..16).find(|i| id(*i) == *consent).unwrap();
             let path: String = path.iter().map(|i| format!("/{i}")).collect();
             format!("{word} {index}{path}")
         }
         _ => format!("{word} {}", decision.reason),
-    };
-    assert_eq!(actual, expected, "{bodies:?}");
+    }
 }
 
-const PLAIN: &str = r#""type":"permit","purpose":["TREAT"]"#;
-const TO_B: &str = r#""type":"permit","actor":{"org":"HospitalB"},"purpose":["TREAT"]"#;
-const TO_ROLE: &str =
-    r#""type":"permit","actor":{"org":"HospitalB","role":"practitioner"},"purpose":["TREAT"]"#;
-const DENY: &str = r#""type":"deny""#;
-const DENY_B: &str = r#""type":"deny","actor":{"org":"HospitalB"}"#;
+fn decided(names: &str, changes: &'static str) -> Decision {
+    let consents = consents(names);
+    let ask = Ask::with(changes);
+    decide(&ask.request(), consents.iter().map(|(c, s)| (c, *s)))
+}
 
-fn as_is(_: &mut Ask) {}
+#[track_caller]
+fn check(title: &str) {
+    for [names, changes, expected] in cases(title) {
+        let answer = words(&decided(names, changes));
+        assert_eq!(answer, expected, "{names} | {changes}");
+    }
+}
 
-fn identity(kind: &str) -> String {
-    let fingerprint = "f1".repeat(32);
-    let purpose = if kind == "permit" {
-        r#","purpose":["TREAT"]"#
-    } else {
-        ""
-    };
-    format!(r#""type":"{kind}","actor":{{"id":"{fingerprint}"}}{purpose}"#)
+#[test]
+fn the_tables_are_long_and_nothing_stands_in_them_twice() {
+    let titles = TABLES.lines().filter_map(|line| line.strip_prefix("== "));
+    let mut all: Vec<Case> = titles
+        .filter(|title| !["consents", "emergencies"].contains(title))
+        .flat_map(cases)
+        .collect();
+    assert!(all.len() >= 200, "{}", all.len());
+    all.sort_unstable();
+    assert!(all.is_sorted_by(|one, next| one < next));
+    assert!(cases("emergencies").count() >= 25);
 }
 
 #[test]
 fn nothing_means_deny() {
-    check(&[], as_is, "deny no-consent");
-    check(
-        &[DENY_B],
-        |a| a.organization = "HospitalC",
-        "deny no-consent",
-    );
+    check("nothing");
 }
 
 #[test]
 fn actors() {
-    check(&[PLAIN], as_is, "permit 0");
-    check(&[TO_B], as_is, "permit 0");
-    check(&[TO_ROLE], as_is, "permit 0");
-    check(&[&identity("permit")], as_is, "permit 0");
-    check(&[TO_B], |a| a.organization = "HospitalC", "deny actor");
-    check(&[TO_B], |a| a.organization = "HospitalBB", "deny actor");
-    check(&[TO_B], |a| a.role = Role::Researcher, "permit 0");
-    check(&[TO_ROLE], |a| a.role = Role::Researcher, "deny actor");
-    check(&[TO_ROLE], |a| a.organization = "HospitalC", "deny actor");
-    let other = |a: &mut Ask| a.fingerprint = stela_consent::Hex([0xf2; 32]);
-    check(&[&identity("permit")], other, "deny actor");
+    check("actors");
 }
 
 #[test]
 fn an_organization_is_its_workforce() {
-    for role in [
-        Role::Patient,
-        Role::Device,
-        Role::Admin,
-        Role::Peer,
-        Role::Client,
-    ] {
-        check(&[TO_B], |a| a.role = role, "deny actor");
-    }
-    for role in [
-        Role::Patient,
-        Role::Device,
-        Role::Admin,
-        Role::Peer,
-        Role::Client,
-    ] {
-        check(&[PLAIN], |a| a.role = role, "deny actor");
-        let by_name = identity("permit");
-        check(&[&by_name], |a| a.role = role, "permit 0");
-        check(&[&by_name, DENY_B], |a| a.role = role, "permit 0");
-        check(&[DENY_B], |a| a.role = role, "deny 0");
-        check(&[DENY], |a| a.role = role, "deny 0");
-    }
-    let to_devices =
-        r#""type":"permit","actor":{"org":"HospitalB","role":"device"},"purpose":["TREAT"]"#;
-    check(&[to_devices], |a| a.role = Role::Device, "permit 0");
+    check("workforce");
 }
 
 #[test]
 fn purposes_match_by_subsumption() {
-    check(
-        &[PLAIN],
-        |a| a.purpose = Purpose::EmergencyTreat,
-        "permit 0",
-    );
-    check(&[PLAIN], |a| a.purpose = Purpose::BreakGlass, "permit 0");
-    check(&[PLAIN], |a| a.purpose = Purpose::Coordination, "permit 0");
-    check(&[PLAIN], |a| a.purpose = Purpose::Research, "deny purpose");
-    check(&[PLAIN], |a| a.purpose = Purpose::Marketing, "deny purpose");
-    let emergency = r#""type":"permit","purpose":["ETREAT"]"#;
-    check(&[emergency], as_is, "deny purpose");
-    check(
-        &[emergency],
-        |a| a.purpose = Purpose::BreakGlass,
-        "permit 0",
-    );
-    let two = r#""type":"permit","purpose":["HRESCH","TREAT"]"#;
-    check(&[two], |a| a.purpose = Purpose::DiseaseResearch, "permit 0");
-    check(&[two], |a| a.purpose = Purpose::Payment, "deny purpose");
+    check("purposes");
 }
 
 #[test]
 fn periods_include_their_start_and_not_their_end() {
-    let period = r#""type":"permit","purpose":["TREAT"],"period":[400,600]"#;
-    check(&[period], |a| a.time_ms = 399, "deny not-yet-valid");
-    check(&[period], |a| a.time_ms = 400, "permit 0");
-    check(&[period], |a| a.time_ms = 599, "permit 0");
-    check(&[period], |a| a.time_ms = 600, "deny expired");
-    let open = r#""type":"permit","purpose":["TREAT"],"period":[null,600]"#;
-    check(&[open], |a| a.time_ms = 0, "permit 0");
-    let open = r#""type":"permit","purpose":["TREAT"],"period":[400,null]"#;
-    check(&[open], |a| a.time_ms = u64::MAX, "permit 0");
-    let deny = r#""type":"deny","period":[400,600]"#;
-    check(&[PLAIN, deny], |a| a.time_ms = 600, "permit 0");
-    check(
-        &[deny, r#""type":"permit","purpose":["HRESCH"]"#],
-        as_is,
-        "deny 0",
-    );
+    check("periods");
 }
 
 #[test]
 fn confidentiality_is_a_ceiling_for_permits_and_a_floor_for_denies() {
-    let restricted = |a: &mut Ask| a.record.confidentiality = Confidentiality::Restricted;
-    let very = |a: &mut Ask| a.record.confidentiality = Confidentiality::VeryRestricted;
-    check(&[PLAIN], restricted, "deny confidentiality");
-    let up_to_r = r#""type":"permit","purpose":["TREAT"],"max":"R""#;
-    check(&[up_to_r], restricted, "permit 0");
-    check(&[up_to_r], very, "deny confidentiality");
-    let up_to_l = r#""type":"permit","purpose":["TREAT"],"max":"L""#;
-    check(&[up_to_l], as_is, "deny confidentiality");
-    let from_v = r#""type":"deny","min":"V""#;
-    check(&[up_to_r, from_v], restricted, "permit 0");
-    let up_to_v = r#""type":"permit","purpose":["TREAT"],"max":"V""#;
-    check(&[up_to_v], very, "permit 0");
-    check(
-        &[
-            up_to_v,
-            r#""type":"deny","min":"V","category":["clinical-note"]"#,
-        ],
-        very,
-        "deny 1",
-    );
+    check("levels");
 }
 
 #[test]
 fn every_label_must_be_covered() {
-    use SensitivityLabel::{Hiv, Psychiatry};
-    let psychiatric = |a: &mut Ask| a.record.labels = vec![Psychiatry];
-    let both = |a: &mut Ask| a.record.labels = vec![Psychiatry, Hiv];
-    check(&[PLAIN], psychiatric, "deny label");
-    let psy = r#""type":"permit","purpose":["TREAT"],"label":["PSY"]"#;
-    check(&[psy], psychiatric, "permit 0");
-    check(&[psy], as_is, "permit 0");
-    check(&[psy], both, "deny label");
-    let psy_hiv = r#""type":"permit","purpose":["TREAT"],"label":["HIV","PSY","SUD"]"#;
-    check(&[psy_hiv], both, "permit 0");
-    let deny_hiv = r#""type":"deny","label":["HIV"]"#;
-    check(&[PLAIN, deny_hiv], as_is, "permit 0");
-    check(&[psy, deny_hiv], psychiatric, "permit 0");
-    check(&[PLAIN, deny_hiv], both, "deny 1");
-    check(
-        &[
-            psy_hiv,
-            r#""type":"deny","actor":{"org":"HospitalB"},"label":["HIV"]"#,
-        ],
-        both,
-        "deny 1",
-    );
+    check("labels");
 }
 
 #[test]
 fn categories_dates_and_named_records() {
-    let laboratory = r#""type":"permit","purpose":["TREAT"],"category":["laboratory"]"#;
-    check(&[laboratory], as_is, "deny category");
-    check(
-        &[laboratory],
-        |a| a.record.category = Category::Laboratory,
-        "permit 0",
-    );
-    let dated = r#""type":"permit","purpose":["TREAT"],"data":[1000,2000]"#;
-    check(&[dated], as_is, "permit 0");
-    check(
-        &[dated],
-        |a| a.record.date_ms = Some(2000),
-        "deny data-period",
-    );
-    check(&[dated], |a| a.record.date_ms = None, "deny data-period");
-    let deny_dated = r#""type":"deny","data":[1000,2000]"#;
-    check(&[PLAIN, deny_dated], |a| a.record.date_ms = None, "deny 1");
-    check(
-        &[PLAIN, deny_dated],
-        |a| a.record.date_ms = Some(1),
-        "permit 0",
-    );
-    let named = format!(
-        r#""type":"permit","purpose":["TREAT"],"record":["{}"]"#,
-        "a1".repeat(16)
-    );
-    check(&[&named], as_is, "permit 0");
-    check(&[&named], |a| a.record.id = id(7), "deny record");
+    check("records");
 }
 
 #[test]
 fn the_most_specific_wins_and_a_tie_denies() {
-    check(&[DENY, TO_B], as_is, "permit 1");
-    check(&[TO_B, DENY], as_is, "permit 0");
-    check(&[DENY_B, &identity("permit")], as_is, "permit 1");
-    check(&[TO_B, &identity("deny")], as_is, "deny 1");
-    check(&[TO_B, DENY_B], as_is, "permit 0");
-    let deny_treat = r#""type":"deny","actor":{"org":"HospitalB"},"purpose":["TREAT"]"#;
-    check(&[TO_B, deny_treat], as_is, "deny 1");
-    check(&[deny_treat, TO_ROLE], as_is, "permit 1");
-    // About different things: neither exceeds the other.
-    check(
-        &[TO_B, r#""type":"deny","category":["clinical-note"]"#],
-        as_is,
-        "deny 1",
-    );
-    let deny_emergency = r#""type":"deny","purpose":["ETREAT"]"#;
-    check(&[TO_B, deny_emergency], as_is, "permit 0");
-    check(
-        &[TO_B, deny_emergency],
-        |a| a.purpose = Purpose::BreakGlass,
-        "deny 1",
-    );
-    let permit_glass = r#""type":"permit","actor":{"org":"HospitalB"},"purpose":["BTG"]"#;
-    check(
-        &[deny_emergency, permit_glass],
-        |a| a.purpose = Purpose::BreakGlass,
-        "permit 1",
-    );
-    // A third provision may exceed the deny even where another permit does not.
-    let all = r#""type":"permit","actor":{"org":"HospitalB"},"purpose":["TREAT"],"category":["clinical-note"]"#;
-    check(
-        &[TO_B, r#""type":"deny","category":["clinical-note"]"#, all],
-        as_is,
-        "permit 2",
-    );
-    // Among equals the first one is named.
-    check(&[TO_B, TO_B], as_is, "permit 0");
-    check(&[DENY, DENY], as_is, "deny 0");
+    check("specificity");
 }
 
 #[test]
 fn exceptions_apply_within_their_base_and_stand_in_its_place() {
-    let but_notes = r#""type":"permit","actor":{"org":"HospitalB"},"purpose":["TREAT"],
-        "except":[{"type":"deny","category":["imaging"]},{"type":"deny","category":["clinical-note"]}]"#;
-    check(&[but_notes], as_is, "deny 0/1");
-    check(
-        &[but_notes],
-        |a| a.record.category = Category::Imaging,
-        "deny 0/0",
-    );
-    check(
-        &[but_notes],
-        |a| a.record.category = Category::Exam,
-        "permit 0",
-    );
-    let but_emergency = r#""type":"deny","actor":{"org":"HospitalB"},
-        "except":[{"type":"permit","purpose":["ETREAT"]}]"#;
-    check(&[but_emergency], as_is, "deny 0");
-    check(
-        &[but_emergency],
-        |a| a.purpose = Purpose::BreakGlass,
-        "permit 0/0",
-    );
-    let elsewhere = |a: &mut Ask| {
-        a.purpose = Purpose::BreakGlass;
-        a.organization = "HospitalC";
-    };
-    check(&[but_emergency], elsewhere, "deny no-consent");
-    // The exception is as specific as base and exception together.
-    check(&[TO_B, but_notes], as_is, "deny 1/1");
-    check(
-        &[but_notes, TO_B],
-        |a| a.record.category = Category::Exam,
-        "permit 0",
-    );
-    let within = r#""type":"permit","purpose":["TREAT"],"period":[0,450],
-        "except":[{"type":"deny","category":["clinical-note"]}]"#;
-    check(&[within, TO_B], as_is, "permit 1");
+    check("exceptions");
 }
 
 #[test]
 fn a_revoked_consent_does_not_stand() {
-    let revoked = format!("!{TO_B}");
-    check(&[&revoked], as_is, "deny revoked");
-    check(&[&revoked, TO_ROLE], as_is, "permit 1");
-    check(&[&revoked], |a| a.organization = "HospitalC", "deny actor");
-    let revoked_deny = format!("!{DENY_B}");
-    check(&[&revoked_deny, TO_B], as_is, "permit 1");
+    check("revoked");
 }
 
 #[test]
 fn the_reason_is_the_closest_miss() {
-    let expired =
-        r#""type":"permit","actor":{"org":"HospitalB"},"purpose":["TREAT"],"period":[0,1]"#;
-    let other = r#""type":"permit","actor":{"org":"HospitalC"},"purpose":["TREAT"]"#;
-    check(&[other, expired], as_is, "deny expired");
-    check(&[expired, other], as_is, "deny expired");
+    check("closest");
+}
+
+#[test]
+fn a_study_is_opened_by_its_own_permits_alone() {
+    check("studies");
+}
+
+#[test]
+fn ready_made_policies_say_what_ihe_says() {
+    check("policies");
+}
+
+#[test]
+fn breaking_the_glass_stops_at_a_deny_for_very_restricted_records() {
+    for [names, changes, expected] in cases("emergencies") {
+        let consents = consents(names);
+        let ask = Ask::with(changes);
+        let given = consents.iter().map(|(c, s)| (c, *s));
+        let decision = emergency(ask.requester(), &ask.record, ask.time_ms, given);
+        assert_eq!(words(&decision), expected, "{names} | {changes}");
+    }
+}
+
+#[test]
+fn a_decision_for_a_study_says_in_which_form_it_gets_the_record() {
+    let form = |names: &str, changes| {
+        let decision = decided(names, changes);
+        assert!(decision.permit, "{names}");
+        decision.research.map(ResearchCategory::code)
+    };
+    let for_s = "study=$s for=HRESCH";
+    assert_eq!(form("s", for_s), Some("RSDID"));
+    assert_eq!(form("s-reid", for_s), Some("RSREID"));
+    assert_eq!(form("only-s", for_s), Some("RSREID"));
+    // Whichever was given first, of two that say the same the one that gives less decides.
+    assert_eq!(form("s s-reid", for_s), Some("RSDID"));
+    assert_eq!(form("s-reid s", for_s), Some("RSDID"));
+    assert_eq!(form("s s-reid-named", for_s), Some("RSREID"));
+    assert_eq!(form("s-reid !s", for_s), Some("RSREID"));
+    assert_eq!(form("treat s", ""), None);
 }
 
 #[test]
 fn a_permit_says_until_when() {
-    let ask = Ask::plain();
     let until = |body: &str| {
-        let consents = consents(&[body]);
-        decide(&ask.request(), consents.iter().map(|(c, s)| (c, *s))).until_ms
+        let consent = parsed(0, body).unwrap();
+        decide(&Ask::plain().request(), [(&consent, Status::Active)]).until_ms
     };
-    assert_eq!(until(PLAIN), None);
+    assert_eq!(until(r#""type":"permit","purpose":["TREAT"]"#), None);
     assert_eq!(
         until(r#""type":"permit","purpose":["TREAT"],"period":[0,900]"#),
         Some(900)
@@ -402,33 +296,28 @@ fn a_permit_says_until_when() {
 
 #[test]
 fn grantees_are_those_whom_a_standing_permit_may_let_in() {
-    let revoked = format!("!{}", identity("permit"));
-    let research =
-        r#""type":"permit","actor":{"org":"Institute","role":"researcher"},"purpose":["HRESCH"]"#;
-    let expired = r#""type":"permit","actor":{"org":"Old"},"purpose":["TREAT"],"period":[0,1]"#;
-    let consents = consents(&[TO_B, TO_B, PLAIN, DENY_B, &revoked, research, expired]);
+    let names = "treat-b treat-b treat treat-practitioner deny-b !treat-me expired-b \
+                 treat-b-practitioner s s-until-400 only-s t";
+    let consents = consents(names);
     let ask = Ask::plain();
     let found = grantees(&ask.record, 500, consents.iter().map(|(c, s)| (c, *s)));
     let found: Vec<String> = found
         .into_iter()
         .map(|a| serde_json::to_string(a).unwrap())
         .collect();
-    assert_eq!(
-        found,
-        [
-            r#"{"org":"Institute","role":"researcher"}"#,
-            r#"{"org":"HospitalB"}"#
-        ]
-    );
+    let expected = [
+        r#"{"org":"HospitalB","role":"practitioner"}"#,
+        r#"{"org":"HospitalB"}"#,
+        r#"{"study":"$s"}"#,
+        r#"{"study":"$t"}"#,
+    ];
+    assert_eq!(found, expected.map(filled));
 }
 
 #[test]
 fn what_is_not_well_formed_is_refused() {
     let refuse = |body: &str, expected: &str| {
-        let json = format!("{{\"id\":\"{}\",{body}}}", id(0));
-        let error = serde_json::from_str::<Consent>(&json)
-            .unwrap_err()
-            .to_string();
+        let error = parsed(0, body).unwrap_err().to_string();
         assert!(error.contains(expected), "{body}: {error}");
     };
     refuse(r#""type":"permit""#, "at least one purpose");
@@ -461,8 +350,13 @@ fn what_is_not_well_formed_is_refused() {
     );
     refuse(r#""type":"deny","period":[5,5]"#, "start < end");
     refuse(r#""type":"deny","period":[null,null]"#, "start < end");
+    refuse(r#""type":"deny","actor":{}"#, "an actor is");
     refuse(
-        r#""type":"deny","actor":{"role":"practitioner"}"#,
+        r#""type":"deny","actor":{"id":"$me","role":"practitioner"}"#,
+        "an actor is",
+    );
+    refuse(
+        r#""type":"deny","actor":{"org":"A","study":"$s"}"#,
         "an actor is",
     );
     refuse(
@@ -480,11 +374,193 @@ fn what_is_not_well_formed_is_refused() {
 }
 
 #[test]
+fn scopes_and_studies_go_together() {
+    let refuse = |body: &str, expected: ConsentError| {
+        let error = parsed(0, body).unwrap_err().to_string();
+        assert!(error.starts_with(&expected.to_string()), "{body}: {error}");
+    };
+    let research = |rest: &str| format!(r#""scope":"research","research":"RSDID",{rest}"#);
+    let study = r#""actor":{"study":"$s"},"purpose":["HRESCH"]"#;
+    refuse(
+        &format!(r#""type":"permit",{study}"#),
+        ConsentError::StudyOutsideResearch,
+    );
+    refuse(
+        &format!(r#""type":"deny",{study}"#),
+        ConsentError::StudyOutsideResearch,
+    );
+    refuse(
+        &format!(r#""type":"deny","except":[{{"type":"permit",{study}}}]"#),
+        ConsentError::StudyOutsideResearch,
+    );
+    refuse(
+        &research(r#""type":"permit","purpose":["HRESCH"]"#),
+        ConsentError::ResearchWithoutStudy,
+    );
+    refuse(
+        &research(r#""type":"permit","actor":{"org":"A"},"purpose":["HRESCH"]"#),
+        ConsentError::ResearchWithoutStudy,
+    );
+    refuse(
+        &research(
+            r#""type":"deny","purpose":["HRESCH"],"except":[{"type":"permit","purpose":["DSRCH"]}]"#,
+        ),
+        ConsentError::ResearchWithoutStudy,
+    );
+    refuse(
+        &research(r#""type":"permit","actor":{"study":"$s"},"purpose":["HRESCH","TREAT"]"#),
+        ConsentError::ResearchPurpose,
+    );
+    refuse(
+        &research(r#""type":"permit","actor":{"study":"$s"},"purpose":["CLINTRL"]"#),
+        ConsentError::ResearchPurpose,
+    );
+    refuse(&research(r#""type":"deny""#), ConsentError::ResearchPurpose);
+    refuse(
+        &format!(r#""scope":"research","type":"permit",{study}"#),
+        ConsentError::ResearchCategory,
+    );
+    refuse(
+        r#""research":"RSDID","type":"deny""#,
+        ConsentError::ResearchCategory,
+    );
+    refuse(
+        r#""scope":"patient-privacy","research":"RSREID","type":"deny""#,
+        ConsentError::ResearchCategory,
+    );
+    let other = parsed(0, r#""scope":"treatment","type":"deny""#).unwrap_err();
+    assert!(other.to_string().contains("unknown scope"), "{other}");
+    let stated = parsed(0, r#""scope":"patient-privacy","type":"deny""#).unwrap();
+    assert_eq!(stated, parsed(0, r#""type":"deny""#).unwrap());
+    assert_eq!(named(0, "s").scope(), Scope::Research);
+    assert_eq!(stated.scope(), Scope::PatientPrivacy);
+}
+
+#[test]
+fn a_policy_is_exactly_what_it_says() {
+    for policy in Policy::ALL {
+        let consent = policy.consent(id(3));
+        assert_eq!(consent.policy(), Some(*policy));
+        let json = serde_json::to_string(&consent).unwrap();
+        assert_eq!(serde_json::from_str::<Consent>(&json).unwrap(), consent);
+        // Without the name it is an ordinary consent that means the same.
+        let plain = json.replace(&format!(r#""policy":"{policy}","#), "");
+        let plain: Consent = serde_json::from_str(&plain).unwrap();
+        assert_eq!(
+            (plain.policy(), plain.provision()),
+            (None, consent.provision())
+        );
+        assert_eq!(plain.exceptions(), consent.exceptions());
+    }
+    let refuse = |body: &str| {
+        let error = parsed(0, body).unwrap_err().to_string();
+        let expected = ConsentError::NotThePolicy.to_string();
+        assert!(error.starts_with(&expected), "{body}: {error}");
+    };
+    refuse(r#""policy":"Policy-deny","type":"deny","actor":{"org":"A"}"#);
+    refuse(r#""policy":"Policy-deny","type":"permit","purpose":["TREAT"]"#);
+    refuse(r#""policy":"Policy-basic-normal","type":"permit","purpose":["TREAT"]"#);
+    refuse(r#""policy":"Policy-break-glass-only","type":"deny""#);
+    let unknown = parsed(0, r#""policy":"Policy-all","type":"deny""#).unwrap_err();
+    assert!(unknown.to_string().contains("unknown policy"), "{unknown}");
+    let deny = r#"{"id":"00000000000000000000000000000003","policy":"Policy-deny","type":"deny"}"#;
+    let written = serde_json::to_string(&Policy::Deny.consent(id(3))).unwrap();
+    assert_eq!(written, deny);
+}
+
+#[test]
+fn an_approved_permit_is_no_broader_than_the_one_asked_for() {
+    let asked = r#""type":"permit","actor":{"org":"A"},"purpose":["TREAT","HPAYMT"],"max":"R",
+        "label":["HIV","PSY"],"category":["exam","imaging"],"period":[100,200],"data":[10,null],
+        "record":["$record","$s"],"except":[{"type":"deny","label":["PSY"]}]"#;
+    let within = |change: (&str, &str)| {
+        assert!(asked.contains(change.0), "{}", change.0);
+        let own = parsed(1, &asked.replace(change.0, change.1)).unwrap();
+        own.is_within(&parsed(0, asked).unwrap())
+    };
+    let except = r#","except":[{"type":"deny","label":["PSY"]}]"#;
+    let narrower = [
+        ("", ""),
+        (r#""TREAT","HPAYMT""#, r#""BTG","COC""#),
+        (r#""max":"R","#, r#""max":"M","#),
+        (r#""max":"R","#, ""),
+        (r#""HIV","PSY""#, r#""PSY""#),
+        (r#""label":["HIV","PSY"],"#, ""),
+        (r#""exam","imaging""#, r#""imaging""#),
+        ("[100,200]", "[101,199]"),
+        ("[10,null]", "[10,11]"),
+        (r#""$record","$s""#, r#""$s""#),
+        (
+            except,
+            r#","except":[{"type":"deny","record":["$s"]},{"type":"deny","label":["PSY"]}]"#,
+        ),
+    ];
+    for change in narrower {
+        assert_eq!(within(change), Ok(()), "{change:?}");
+    }
+    let broader = [
+        (r#"{"org":"A"}"#, r#"{"org":"B"}"#, Field::Actor),
+        (r#""actor":{"org":"A"},"#, "", Field::Actor),
+        (
+            r#"{"org":"A"}"#,
+            r#"{"org":"A","role":"practitioner"}"#,
+            Field::Actor,
+        ),
+        (
+            r#""TREAT","HPAYMT""#,
+            r#""TREAT","HOPERAT""#,
+            Field::Purpose,
+        ),
+        (r#""max":"R""#, r#""max":"V""#, Field::Max),
+        (r#""HIV","PSY""#, r#""HIV","SUD""#, Field::Label),
+        (
+            r#""exam","imaging""#,
+            r#""exam","genetics""#,
+            Field::Category,
+        ),
+        (r#""category":["exam","imaging"],"#, "", Field::Category),
+        ("[100,200]", "[99,200]", Field::Period),
+        ("[100,200]", "[100,201]", Field::Period),
+        ("[100,200]", "[100,null]", Field::Period),
+        ("[100,200]", "[null,200]", Field::Period),
+        (r#""period":[100,200],"#, "", Field::Period),
+        ("[10,null]", "[9,null]", Field::Data),
+        (r#""data":[10,null],"#, "", Field::Data),
+        (r#""$record","$s""#, r#""$record","$t""#, Field::Record),
+        (
+            r#""record":["$record","$s"],"#,
+            r#""record":[],"#,
+            Field::Record,
+        ),
+        (except, "", Field::Except),
+        (
+            except,
+            r#","except":[{"type":"deny","label":["PSY"],"min":"V"}]"#,
+            Field::Except,
+        ),
+    ];
+    for (from, to, field) in broader {
+        assert_eq!(within((from, to)), Err(Broader(field)), "{from} {to}");
+    }
+    let compare = |own: &str, asked: &str| named(1, own).is_within(&named(0, asked));
+    assert_eq!(compare("deny", "deny"), Err(Broader(Field::Type)));
+    assert_eq!(compare("deny", "treat"), Err(Broader(Field::Type)));
+    assert_eq!(compare("emergency", "treat"), Ok(()));
+    assert_eq!(compare("s", "s-reid"), Ok(()));
+    assert_eq!(compare("s-reid", "s"), Err(Broader(Field::Research)));
+    assert_eq!(compare("s", "research"), Err(Broader(Field::Scope)));
+    assert_eq!(compare("t", "s"), Err(Broader(Field::Actor)));
+}
+
+#[test]
 fn a_realistic_consent_is_short_and_keeps_its_form() {
     let json = r#"{"id":"00112233445566778899aabbccddeeff","type":"permit","actor":{"org":"HospitalB","role":"practitioner"},"purpose":["TREAT"],"max":"R","label":["PSY"],"category":["clinical-note"],"period":[1700000000000,1731536000000]}"#;
     let consent: Consent = serde_json::from_str(json).unwrap();
     assert_eq!(serde_json::to_string(&consent).unwrap(), json);
     assert!(json.len() <= 250, "{}", json.len());
+    let json = r#"{"id":"00112233445566778899aabbccddeeff","scope":"research","research":"RSDID","type":"permit","actor":{"study":"ffeeddccbbaa99887766554433221100"},"purpose":["DSRCH"]}"#;
+    let consent: Consent = serde_json::from_str(json).unwrap();
+    assert_eq!(serde_json::to_string(&consent).unwrap(), json);
 }
 
 #[test]

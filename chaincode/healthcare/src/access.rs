@@ -8,6 +8,7 @@ use crate::answer::{self, AccessDecision, AuditKind, Verdict};
 use crate::audit::{self, Stored};
 use crate::caller::{Caller, transaction};
 use crate::consent;
+use crate::delegate::{self, Delegation};
 use crate::event::{self, RecordEvent};
 use crate::keys;
 use crate::limits::PERMIT_MS;
@@ -33,21 +34,45 @@ pub(crate) struct Permit {
 struct Judgement {
     basis: Basis,
     decision: Decision,
+    delegation: Option<Id>,
 }
 
 impl Judgement {
+    /// The requester needs no consent.
+    fn permit(basis: Basis) -> Self {
+        Self {
+            basis,
+            decision: without_consents(true, Reason::Permitted),
+            delegation: None,
+        }
+    }
+
+    /// The requester reads as a delegate, as long as the delegation lasts.
+    fn delegate(delegation: &Delegation) -> Self {
+        let mut judgement = Self::permit(Basis::Delegate);
+        judgement.decision.until_ms = Some(delegation.until_ms());
+        judgement.delegation = Some(delegation.id());
+        judgement
+    }
+
     /// No consent could open this.
     fn deny(reason: Reason) -> Self {
         Self {
             basis: Basis::Consent,
-            decision: Decision {
-                permit: false,
-                consent: None,
-                provision: None,
-                until_ms: None,
-                reason,
-            },
+            decision: without_consents(false, reason),
+            delegation: None,
         }
+    }
+}
+
+fn without_consents(permit: bool, reason: Reason) -> Decision {
+    Decision {
+        permit,
+        consent: None,
+        provision: None,
+        until_ms: None,
+        research: None,
+        reason,
     }
 }
 
@@ -79,6 +104,7 @@ pub(crate) fn request(
         consent: decision.consent,
         provision: decision.provision,
         reason: decision.reason.code().to_owned(),
+        delegation: judgement.delegation,
         expires,
     })
 }
@@ -94,16 +120,7 @@ fn judge(
         return Ok(Judgement::deny(Reason::Erased));
     }
     if let Some(basis) = without_consent(ledger, caller, version, purpose)? {
-        return Ok(Judgement {
-            basis,
-            decision: Decision {
-                permit: true,
-                consent: None,
-                provision: None,
-                until_ms: None,
-                reason: Reason::Permitted,
-            },
-        });
+        return Ok(Judgement::permit(basis));
     }
     // A deny and not an error, so that trying out versions leaves a trace.
     if version.state() != State::Active {
@@ -112,9 +129,16 @@ fn judge(
     let Some(consents) = consent::within_limit(ledger, &version.head.patient)? else {
         return Ok(Judgement::deny(Reason::TooManyConsents));
     };
+    let delegation = delegate::reading(ledger, caller, &version.head.patient, Some(purpose))?;
+    if let Some(delegation) = delegation
+        && delegation.opens(ledger, caller, version, &consents)
+    {
+        return Ok(Judgement::delegate(&delegation));
+    }
     let time_ms = ledger.invocation().timestamp_ms;
     Ok(Judgement {
         basis: Basis::Consent,
+        delegation: None,
         decision: by_consent(caller, version, purpose, time_ms, &consents),
     })
 }
@@ -127,11 +151,10 @@ fn without_consent(
     purpose: Purpose,
 ) -> Result<Option<Basis>, ContractError> {
     let herself = patient::is(ledger, caller, &version.head.patient)?;
-    let wrote = caller.fingerprint == version.author.fingerprint;
     let corrects = Purpose::Treat.subsumes(purpose) || Purpose::Operations.subsumes(purpose);
     Ok(if herself && Purpose::PatientRequest.subsumes(purpose) {
         Some(Basis::Patient)
-    } else if wrote && version.state() != State::Active && corrects {
+    } else if version.is_by(caller) && version.state() != State::Active && corrects {
         Some(Basis::Author)
     } else if purpose == Purpose::Review && review::may_see(ledger, caller, version)? {
         Some(Basis::Review)
@@ -152,6 +175,7 @@ pub(crate) fn by_consent(
     let request = Request {
         requester: caller.requester(),
         purpose,
+        study: None,
         time_ms,
         record: &facts,
     };
@@ -208,6 +232,7 @@ fn record_decision(
     entry.consent = judgement.decision.consent;
     entry.provision = judgement.decision.provision.clone();
     entry.basis = Some(judgement.basis);
+    entry.delegation = judgement.delegation;
     entry.purpose = Some(purpose);
     entry.reason = Some(judgement.decision.reason.code().to_owned());
     audit::write(ledger, &patient, entry)?;

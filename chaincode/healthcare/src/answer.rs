@@ -92,6 +92,9 @@ answer! {
         provision: Option<Vec<u8>>,
         /// Why: `permitted`, or a code of [`stela_consent::Reason`].
         reason: String,
+        /// The delegation, when it rests on one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delegation: Option<Id>,
         /// When a permit ends.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires: Option<u64>,
@@ -224,6 +227,28 @@ pub enum AuditKind {
     AccessPermitted,
     /// An access was denied.
     AccessDenied,
+    /// A certificate of the patient was added.
+    DeviceAdded,
+    /// It was removed.
+    DeviceRemoved,
+    /// A certificate is to be the patient's in place of those that she lost.
+    Rebinding,
+    /// It is not.
+    RebindingCancelled,
+    /// An encryption key of the patient took the place of another.
+    KeyRotated,
+    /// A delegate was named.
+    DelegateNamed,
+    /// The delegation was ended.
+    DelegationEnded,
+    /// An executor's delegation was activated.
+    DelegationActivated,
+    /// The patient was asked for a consent.
+    ConsentRequested,
+    /// She declined.
+    ConsentDeclined,
+    /// Who asked took it back.
+    ConsentRequestWithdrawn,
 }
 
 answer! {
@@ -235,8 +260,7 @@ answer! {
         time: u64,
         /// The transaction.
         transaction: Hex<32>,
-        /// Who did it. For a granted consent the certificate with which the patient registered,
-        /// even if she signed with one renewed since: the transaction names that.
+        /// Who did it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<Fingerprint>,
         /// Their organization.
@@ -265,6 +289,16 @@ answer! {
         /// Why it was decided so, or why a version was rejected.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// The delegation that was named, ended or activated, or under which a delegate acted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delegation: Option<Id>,
+        /// The certificate that was added, removed or rebound, the delegate's, or the owner's of
+        /// a key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        certificate: Option<Fingerprint>,
+        /// The request for consent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<Id>,
     }
 }
 
@@ -275,3 +309,5 @@ mod rights;
 pub use erasure::*;
 pub use review::*;
 pub use rights::*;
+mod people;
+pub use people::*;

@@ -10,7 +10,7 @@ use crate::keys;
 use crate::page::Wanted;
 use crate::patient::{self, Patient};
 use crate::request::AuditTrail;
-use crate::value::Basis;
+use crate::value::{Basis, DelegateScope};
 
 /// An entry as the state keeps it; time and transaction stand in its key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,6 +35,12 @@ pub(crate) struct Stored {
     pub(crate) purpose: Option<Purpose>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) delegation: Option<Id>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<Fingerprint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) request: Option<Id>,
 }
 
 impl Stored {
@@ -51,7 +57,15 @@ impl Stored {
             basis: None,
             purpose: None,
             reason: None,
+            delegation: None,
+            certificate: None,
+            request: None,
         }
+    }
+
+    pub(crate) fn of_certificate(mut self, certificate: Fingerprint) -> Self {
+        self.certificate = Some(certificate);
+        self
     }
 
     pub(crate) fn about(mut self, record: Id, version: u32) -> Self {
@@ -69,7 +83,8 @@ pub(crate) fn write(
     put(ledger, patient, &json::encode(&entry)?)
 }
 
-/// The entry for a granted consent is the consent itself, which the transaction need not repeat.
+/// The entry for a consent that the patient granted with the certificate that registered is the
+/// consent itself, which the transaction need not repeat.
 pub(crate) fn write_granted(
     ledger: &mut dyn Ledger,
     patient: &Id,
@@ -94,12 +109,15 @@ pub(crate) fn trail(
     let registered = patient::load(ledger, &request.patient)?;
     let home = &registered.organization;
     let officer = caller.role == Role::PrivacyOfficer;
-    let sees_all =
-        caller.is_patient(&request.patient, home) || (officer && caller.organization == *home);
+    let sees_all = (officer && caller.organization == *home)
+        || patient::may(ledger, &caller, &request.patient, DelegateScope::Rights)?.is_some();
     if !sees_all && !officer {
-        return Err(ContractError::forbidden(
-            "the audit trail is for the patient and for privacy officers",
-        ));
+        return Err(patient::refusal(
+            ledger,
+            &caller,
+            &request.patient,
+            DelegateScope::Rights,
+        )?);
     }
     let range = keys::audit_trail(&request.patient)?;
     wanted.read(ledger, &range, |entry| {
@@ -130,10 +148,13 @@ pub(crate) fn read(entry: &Entry, patient: &Patient) -> Result<AuditEntry, Contr
         basis: stored.basis,
         purpose: stored.purpose,
         reason: stored.reason,
+        delegation: stored.delegation,
+        certificate: stored.certificate,
+        request: stored.request,
     })
 }
 
-/// Only she grants, from the organization that registered her.
+/// She granted it with the certificate that registered.
 fn granted(consent: &Consent, patient: &Patient, time: u64, transaction: Hex<32>) -> AuditEntry {
     AuditEntry {
         event: AuditKind::ConsentGranted,
@@ -149,5 +170,8 @@ fn granted(consent: &Consent, patient: &Patient, time: u64, transaction: Hex<32>
         basis: None,
         purpose: None,
         reason: None,
+        delegation: None,
+        certificate: None,
+        request: None,
     }
 }

@@ -34,14 +34,9 @@ impl Caller {
     }
 
     /// Whether the certificate says that the caller is this patient. Any organization can issue
-    /// such a certificate: [`Caller::is_patient`] and [`crate::patient::is`] are what counts.
+    /// such a certificate: [`crate::patient::is`] is what counts.
     pub(crate) fn claims_patient(&self, patient: &Id) -> bool {
         self.role == Role::Patient && self.patient.as_ref() == Some(patient)
-    }
-
-    /// Whether the caller is this patient herself, whom the organization `home` registered.
-    pub(crate) fn is_patient(&self, patient: &Id, home: &Organization) -> bool {
-        self.claims_patient(patient) && self.organization == *home
     }
 
     /// Whether the caller answers for the records or the privacy of this organization.

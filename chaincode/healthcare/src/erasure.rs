@@ -16,7 +16,7 @@ use crate::record::{self, Head, Version};
 use crate::request::{DeclineErasure, EraseRecord, Erasures, RequestErasure};
 use crate::review::code;
 use crate::settings::Settings;
-use crate::value::{Cid, DeclineReason, EraseReason, ErasureGround};
+use crate::value::{Cid, DeclineReason, DelegateScope, EraseReason, ErasureGround};
 
 /// A patient's request; record and patient stand in its key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub(crate) fn request(
         reason,
     } = request;
     let caller = Caller::of(ledger)?;
-    patient::must_be(ledger, &caller, &patient)?;
+    let acting = patient::acting(ledger, &caller, &patient, DelegateScope::Rights)?;
     let head = record::head_of_patient(ledger, &patient, &record)?;
     if head.erased {
         return Err(record::erased());
@@ -67,6 +67,7 @@ pub(crate) fn request(
     put_request(ledger, &patient, &record, &standing)?;
     let mut entry = Stored::by(AuditKind::ErasureRequested, &caller).about(record, head.latest);
     entry.reason = reason.as_ref().map(code).transpose()?;
+    entry.delegation = acting.delegation();
     audit::write(ledger, &patient, entry)?;
     event::set(
         ledger,
@@ -337,11 +338,15 @@ pub(crate) fn list(
     let wanted = Wanted::new(request.limit, request.bookmark)?;
     let home = patient::load(ledger, &patient)?.organization;
     let officer = caller.role == Role::PrivacyOfficer;
-    let sees_all = caller.is_patient(&patient, &home) || (officer && caller.organization == home);
+    let sees_all = (officer && caller.organization == home)
+        || patient::may(ledger, &caller, &patient, DelegateScope::Rights)?.is_some();
     if !sees_all && !officer {
-        return Err(ContractError::forbidden(
-            "requests for erasure are for the patient and for privacy officers",
-        ));
+        return Err(patient::refusal(
+            ledger,
+            &caller,
+            &patient,
+            DelegateScope::Rights,
+        )?);
     }
     wanted.read(ledger, &keys::erasure_requests(&patient)?, |entry| {
         let record = keys::attribute(&entry.key, 1)?;

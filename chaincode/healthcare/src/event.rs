@@ -1,7 +1,7 @@
 //! What listeners are told. Payloads are JSON and carry ids only.
 
 use serde::{Deserialize, Serialize};
-use stela_consent::Id;
+use stela_consent::{Fingerprint, Id};
 use stela_guest::{ContractError, Ledger, json};
 
 use crate::value::Cid;
@@ -37,6 +37,30 @@ pub const KEYS_SHARED: &str = "keys.shared";
 pub const ACCESS_PERMITTED: &str = "access.permitted";
 /// `access.denied`: [`RecordEvent`].
 pub const ACCESS_DENIED: &str = "access.denied";
+/// `patient.rebinding`, an alert: [`RebindingEvent`].
+pub const PATIENT_REBINDING: &str = "patient.rebinding";
+/// `patient.rebinding-cancelled`: [`DeviceEvent`].
+pub const PATIENT_REBINDING_CANCELLED: &str = "patient.rebinding-cancelled";
+/// `device.added`: [`DeviceEvent`].
+pub const DEVICE_ADDED: &str = "device.added";
+/// `device.removed`: [`DeviceEvent`].
+pub const DEVICE_REMOVED: &str = "device.removed";
+/// `delegate.named`: [`DelegationEvent`].
+pub const DELEGATE_NAMED: &str = "delegate.named";
+/// `delegation.ended`: [`DelegationEvent`].
+pub const DELEGATION_ENDED: &str = "delegation.ended";
+/// `delegation.activated`, an alert: [`DelegationEvent`].
+pub const DELEGATION_ACTIVATED: &str = "delegation.activated";
+/// `key.registered`, an owner's first encryption key: [`KeyEvent`].
+pub const KEY_REGISTERED: &str = "key.registered";
+/// `key.rotated`, another one in its place: [`KeyEvent`].
+pub const KEY_ROTATED: &str = "key.rotated";
+/// `consent.requested`: [`ConsentRequestEvent`].
+pub const CONSENT_REQUESTED: &str = "consent.requested";
+/// `consent.request-answered`: [`ConsentRequestEvent`].
+pub const CONSENT_REQUEST_ANSWERED: &str = "consent.request-answered";
+/// `consent.request-withdrawn`: [`ConsentRequestEvent`].
+pub const CONSENT_REQUEST_WITHDRAWN: &str = "consent.request-withdrawn";
 
 /// About a patient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +136,62 @@ pub struct ReviewEvent {
     pub version: u32,
     /// Where its ciphertext is: to keep for good when confirmed, to let go when rejected.
     pub cid: Cid,
+}
+
+/// About a certificate of a patient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceEvent {
+    /// The patient.
+    pub patient: Id,
+    /// The certificate.
+    pub certificate: Fingerprint,
+}
+
+/// About a certificate that is to be a patient's in place of those that she lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebindingEvent {
+    /// The patient.
+    pub patient: Id,
+    /// The certificate.
+    pub certificate: Fingerprint,
+    /// From when on it counts, unless it is cancelled before.
+    pub from: u64,
+}
+
+/// About a delegation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DelegationEvent {
+    /// The patient.
+    pub patient: Id,
+    /// The delegate's certificate.
+    pub delegate: Fingerprint,
+    /// The delegation.
+    pub delegation: Id,
+    /// From when on it counts, when that is known and it was not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+}
+
+/// About an encryption key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyEvent {
+    /// Its owner's certificate.
+    pub certificate: Fingerprint,
+    /// The owner's patient id, when the owner is a patient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient: Option<Id>,
+}
+
+/// About a request for consent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsentRequestEvent {
+    /// The patient.
+    pub patient: Id,
+    /// The request.
+    pub request: Id,
+    /// The consent that was granted in answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<Id>,
 }
 
 pub(crate) fn set<T: Serialize>(

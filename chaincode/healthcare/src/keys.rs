@@ -186,6 +186,9 @@ pub(crate) fn audit_parts(bytes: &[u8]) -> Result<(u64, Hex<32>)> {
     Ok((time.ok_or_else(corrupt)?, attribute(bytes, 2)?))
 }
 
+mod people;
+pub(crate) use people::*;
+
 #[cfg(test)]
 mod tests {
     use super::*;

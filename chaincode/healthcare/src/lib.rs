@@ -22,12 +22,12 @@
 //! | `get_record` | the patient; officers of her and of the submitting organization; the author; holders of a permit; while they are asked for, records officers of other organizations | one version's metadata |
 //! | `record_history` | the same without the last two, of the newest version; a question only | who made which version the newest, or the active one, in which transaction, and what officers found about it |
 //! | `list_records` | the same without holders of a permit, of what they may see; others the active versions that a consent would open to them | filtered by what the request states; entries that are left out do not count for a page's bookmark |
-//! | `request_erasure` | the patient | asks the submitting organization to erase a record |
+//! | `request_erasure` | the patient; a delegate with the scope `rights` | asks the submitting organization to erase a record |
 //! | `decline_erasure` | a privacy officer of the submitting organization | says why not |
 //! | `erase_record` | the same; see [Erasure](#erasure) | ends every version of a record |
-//! | `erasures` | the patient; privacy officers of her organization; others of what their own organization submitted | her requests and what became of them |
+//! | `erasures` | the patient; such a delegate; privacy officers of her organization; others of what their own organization submitted | her requests and what became of them |
 //! | `concerns` | anybody with a role; a question only | whether and why a version concerns the caller |
-//! | `accounting` | the patient; privacy officers of her organization; a question only | disclosures of the last six years |
+//! | `accounting` | the patient; such a delegate; privacy officers of her organization; a question only | disclosures of the last six years |
 //! | `readers` | the same | who holds or held a permit for which version |
 //! | `audit_trail` | the patient; privacy officers of her organization; other privacy officers what their own organization did | |
 //!
@@ -145,7 +145,10 @@ pub mod answer;
 mod audit;
 mod caller;
 mod consent;
+mod consent_request;
+mod delegate;
 mod describe;
+mod device;
 mod encryption;
 mod erasure;
 pub mod event;
@@ -169,8 +172,8 @@ use stela_guest::{ContractError, Ledger, export_contract, json};
 
 pub use describe::describe_key;
 pub use value::{
-    Basis, Cid, DeclineReason, EraseReason, ErasureGround, HeaderText, PublicKeyText, RejectReason,
-    State,
+    Answer, Basis, Cid, ConsentReason, DeclineReason, DelegateKind, DelegateScope, EraseReason,
+    ErasureGround, HeaderText, PublicKeyText, RejectReason, RequestState, State,
 };
 
 export_contract!(invoke);
@@ -205,6 +208,21 @@ pub fn invoke(
         "record_history" => call.run(record::history),
         "list_records" => call.run(record::list),
         "audit_trail" => call.run(audit::trail),
+        "add_device" => call.run(device::add),
+        "remove_device" => call.run(device::remove),
+        "rebind_patient" => call.run(device::rebind),
+        "cancel_rebinding" => call.run(device::cancel),
+        "list_devices" => call.run(device::list),
+        "encryption_key_history" => call.run(encryption::history),
+        "name_delegate" => call.run(delegate::name),
+        "end_delegation" => call.run(delegate::end),
+        "activate_delegation" => call.run(delegate::activate),
+        "list_delegates" => call.run(delegate::list),
+        "grant_consent_for" => call.run(consent::grant_for),
+        "request_consent" => call.run(consent_request::ask),
+        "answer_consent_request" => call.run(consent_request::answer),
+        "withdraw_consent_request" => call.run(consent_request::withdraw),
+        "list_consent_requests" => call.run(consent_request::list),
         "request_erasure" => call.run(erasure::request),
         "decline_erasure" => call.run(erasure::decline),
         "erase_record" => call.run(erasure::erase),

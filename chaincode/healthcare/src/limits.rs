@@ -7,8 +7,8 @@ pub const PERMIT_MS: u64 = 3_600_000;
 pub const CONSENTS_MAX: u32 = 999;
 /// Lists of wrapped keys of one version of a record.
 pub const WRAPS_MAX: u32 = 200;
-/// How many of them the version's author may add, the one she submitted it with included.
-pub const AUTHOR_WRAPS_MAX: u32 = WRAPS_MAX / 2;
+/// How many of them others than the patient may add, the one it was submitted with included.
+pub const OTHERS_WRAPS_MAX: u32 = WRAPS_MAX / 2;
 /// Entries of a page when the request names no limit.
 pub const PAGE_DEFAULT: u32 = 50;
 /// Entries of a page.
@@ -38,6 +38,24 @@ pub const HEADER_BYTES_MAX: usize = 256;
 pub const PUBLIC_KEY_BYTES: usize = 1218;
 /// Bytes of the contract's settings.
 pub const SETTINGS_BYTES_MAX: usize = 4096;
-/// How long a new certificate of a patient who lost hers waits before it counts, when the settings
-/// do not say: 72 hours, in milliseconds.
+/// How long a rebinding, a guardian whom an organization names, or an executor waits, when the
+/// settings do not say: 72 hours, in milliseconds.
 pub const REBIND_WAIT_MS: u64 = 72 * 3_600_000;
+/// Certificates of one patient.
+pub const DEVICES_MAX: u32 = 8;
+/// Certificates beyond those that rebindings may add, so that a patient who lost them all is not
+/// kept out.
+pub const REBOUND_MAX: u32 = 8;
+/// Delegations of one patient, those included that are over and were not ended.
+pub const DELEGATES_MAX: u32 = 32;
+/// How far ahead a guardianship may end: 21 years, the highest age of majority, in milliseconds.
+pub const GUARDIAN_MS_MAX: u64 = 21 * LEAP_YEAR_MS;
+/// How far ahead a power of attorney may end that is not durable: a year, in milliseconds. The
+/// ledger cannot learn that the patient lost her capacity, with which it ends; so she renews it.
+pub const POWER_MS_MAX: u64 = LEAP_YEAR_MS;
+/// How far ahead any other delegation may end: 50 years, in milliseconds.
+pub const DELEGATION_MS_MAX: u64 = 50 * LEAP_YEAR_MS;
+/// How long a consent can be asked for: 30 days, in milliseconds.
+pub const CONSENT_REQUEST_MS_MAX: u64 = 30 * 86_400_000;
+/// The longest year, of 366 days, in milliseconds.
+const LEAP_YEAR_MS: u64 = 366 * 86_400_000;

@@ -9,12 +9,13 @@ use crate::access;
 use crate::answer::{Concern, Concerned};
 use crate::caller::{Caller, must_be_question};
 use crate::consent;
+use crate::delegate;
 use crate::erasure;
 use crate::patient;
 use crate::record::{self, Version};
 use crate::request::Concerns;
 use crate::review;
-use crate::value::State;
+use crate::value::{DelegateScope, State};
 
 pub(crate) fn concerns(
     ledger: &mut dyn Ledger,
@@ -39,6 +40,10 @@ pub(crate) fn concerns(
             Concern::Patient,
             patient::is(ledger, &caller, &version.head.patient)?,
         ),
+        (
+            Concern::Delegate,
+            acts_for_patient(ledger, &caller, &version)?,
+        ),
         (Concern::Author, wrote),
         (
             Concern::Reviewer,
@@ -58,6 +63,17 @@ pub(crate) fn concerns(
         version: number,
         reasons: reasons.collect(),
     })
+}
+
+/// Whether the caller is a delegate who reads the version, or uses the patient's rights.
+fn acts_for_patient(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    version: &Version,
+) -> Result<bool, ContractError> {
+    let patient = &version.head.patient;
+    let rights = delegate::standing(ledger, caller, patient, DelegateScope::Rights)?;
+    Ok(rights.is_some() || record::reads_as_delegate(ledger, caller, version)?)
 }
 
 /// Whether the patient's consents open an active version to the caller for any purpose. A permit

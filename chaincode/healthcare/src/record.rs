@@ -13,6 +13,7 @@ use crate::answer::{
 use crate::audit::{self, Stored};
 use crate::caller::{Caller, must_be_question};
 use crate::consent;
+use crate::delegate::{self, Delegation};
 use crate::erasure;
 use crate::event::{self, AmendEvent, RecordEvent};
 use crate::filter::Filter;
@@ -90,6 +91,19 @@ impl Version {
             labels: self.submission.labels.clone(),
             date_ms: self.submission.date,
         }
+    }
+
+    /// Whether the caller answers for this version as its author. A patient who is its author does
+    /// not: what she may do depends on whether her certificate is still hers.
+    pub(crate) fn is_by(&self, caller: &Caller) -> bool {
+        self.author.fingerprint == caller.fingerprint && caller.role != Role::Patient
+    }
+
+    /// Whether the version's metadata is the caller's business by office or authorship.
+    fn is_for(&self, caller: &Caller, home: &Organization) -> bool {
+        self.is_by(caller)
+            || caller.is_officer_of(&self.author.organization)
+            || caller.is_officer_of(home)
     }
 
     /// The answer about this version, with the lists of wrapped keys.
@@ -243,7 +257,9 @@ fn author(ledger: &dyn Ledger, request: &SubmitRecord) -> Result<Caller, Contrac
         _ => return Err(ContractError::forbidden("your role submits no records")),
     };
     let home = patient::load(ledger, &request.patient)?.organization;
-    if bound {
+    if caller.role == Role::Patient {
+        patient::must_be(ledger, &caller, &request.patient)?;
+    } else if bound {
         patient::must_be_home(&caller, &home)?;
     }
     let latest_ms = ledger
@@ -288,7 +304,8 @@ fn write(
     ledger.put(&keys::submission(&record, version)?, argument);
     ledger.put(&keys::author(&record, version)?, &json::encode(&author)?);
     ledger.put(&keys::blob(&request.cid, &record)?, b"1");
-    wraps::add(ledger, caller, &record, version)
+    let herself = caller.role == Role::Patient;
+    wraps::add(ledger, caller, &record, version, herself)
 }
 
 /// A record as a whole.
@@ -369,10 +386,10 @@ pub(crate) fn get(
         None => head(ledger, &request.record)?.latest,
     };
     let version = load(ledger, &request.record, number)?;
-    let home = patient::load(ledger, &version.head.patient)?.organization;
-    let sees = answers_for(&caller, &version, &home)
+    let sees = answers_for(ledger, &caller, &version)?
         || review::may_see(ledger, &caller, &version)?
-        || access::holds_permit(ledger, &caller, &version)?;
+        || access::holds_permit(ledger, &caller, &version)?
+        || reads_as_delegate(ledger, &caller, &version)?;
     if !sees {
         return Err(ContractError::forbidden(
             "ask for access first: only those may see a record who answer for it or hold a permit",
@@ -392,8 +409,7 @@ pub(crate) fn history(
     let wanted = Wanted::new(request.limit, request.bookmark)?;
     let latest = head(ledger, &request.record)?.latest;
     let version = load(ledger, &request.record, latest)?;
-    let home = patient::load(ledger, &version.head.patient)?.organization;
-    if !answers_for(&caller, &version, &home) {
+    if !answers_for(ledger, &caller, &version)? {
         return Err(ContractError::forbidden(
             "the history of a record is for those who answer for its newest version",
         )
@@ -447,11 +463,28 @@ fn change(
 }
 
 /// Whether a version's metadata is the caller's business without a permit.
-fn answers_for(caller: &Caller, version: &Version, home: &Organization) -> bool {
-    caller.is_patient(&version.head.patient, home)
-        || caller.fingerprint == version.author.fingerprint
-        || caller.is_officer_of(&version.author.organization)
-        || caller.is_officer_of(home)
+fn answers_for(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    version: &Version,
+) -> Result<bool, ContractError> {
+    let patient = &version.head.patient;
+    let home = patient::load(ledger, patient)?.organization;
+    Ok(version.is_for(caller, &home) || patient::is(ledger, caller, patient)?)
+}
+
+/// Whether the caller reads this version as a delegate of the patient.
+pub(crate) fn reads_as_delegate(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    version: &Version,
+) -> Result<bool, ContractError> {
+    let patient = &version.head.patient;
+    let Some(delegation) = delegate::reading(ledger, caller, patient, None)? else {
+        return Ok(false);
+    };
+    let consents = consent::all(ledger, patient)?;
+    Ok(delegation.opens(ledger, caller, version, &consents))
 }
 
 pub(crate) fn list(
@@ -462,13 +495,16 @@ pub(crate) fn list(
     let filter = Filter::new(&request)?;
     let wanted = Wanted::new(request.limit, request.bookmark)?;
     let home = patient::load(ledger, &request.patient)?.organization;
-    let consents = if caller.is_patient(&request.patient, &home) {
+    let herself = patient::is(ledger, &caller, &request.patient)?;
+    let consents = if herself {
         Vec::new()
     } else {
         consent::all(ledger, &request.patient)?
     };
     let viewer = Viewer {
+        delegation: delegate::reading(ledger, &caller, &request.patient, None)?,
         caller,
+        herself,
         home,
         purpose: request.purpose.unwrap_or(Purpose::Treat),
         consents,
@@ -487,6 +523,8 @@ pub(crate) fn list(
 
 struct Viewer {
     caller: Caller,
+    herself: bool,
+    delegation: Option<Delegation>,
     home: Organization,
     purpose: Purpose,
     consents: Vec<(Consent, Status)>,
@@ -502,7 +540,8 @@ impl Viewer {
     ) -> Result<Option<Version>, ContractError> {
         let head = head(ledger, record)?;
         let newest = load(ledger, record, head.latest)?;
-        if answers_for(&self.caller, &newest, &self.home)
+        if self.herself
+            || newest.is_for(&self.caller, &self.home)
             || review::may_see(ledger, &self.caller, &newest)?
         {
             return Ok(Some(newest));
@@ -511,6 +550,11 @@ impl Viewer {
             return Ok(None);
         };
         let version = load(ledger, record, active)?;
+        if self.delegation.as_ref().is_some_and(|delegation| {
+            delegation.opens(ledger, &self.caller, &version, &self.consents)
+        }) {
+            return Ok(Some(version));
+        }
         let time_ms = ledger.invocation().timestamp_ms;
         let decision = access::by_consent(
             &self.caller,

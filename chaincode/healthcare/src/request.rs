@@ -265,3 +265,5 @@ mod rights;
 
 pub use erasure::*;
 pub use rights::*;
+mod people;
+pub use people::*;

@@ -14,7 +14,7 @@ use crate::page::{Wanted, bookmark, foreign_bookmark};
 use crate::patient::{self, Patient};
 use crate::record;
 use crate::request::{Accounting, Readers, SubmitRecord};
-use crate::value::Basis;
+use crate::value::{Basis, DelegateScope};
 
 /// The patient's entry, when the caller may know what she has a right to know.
 fn entitled(ledger: &dyn Ledger, patient: &Id) -> Result<Patient, ContractError> {
@@ -22,15 +22,15 @@ fn entitled(ledger: &dyn Ledger, patient: &Id) -> Result<Patient, ContractError>
     let registered = patient::load(ledger, patient)?;
     let home = &registered.organization;
     let officer = caller.role == Role::PrivacyOfficer && caller.organization == *home;
-    if officer || caller.is_patient(patient, home) {
-        Ok(registered)
-    } else {
-        Err(ContractError::forbidden(
-            "this is for the patient and for privacy officers of the organization that registered \
-             her",
-        )
-        .at("patient"))
+    if officer || patient::may(ledger, &caller, patient, DelegateScope::Rights)?.is_some() {
+        return Ok(registered);
     }
+    Err(patient::refusal(
+        ledger,
+        &caller,
+        patient,
+        DelegateScope::Rights,
+    )?)
 }
 
 /// The disclosures of a period, from the part of the audit trail that lies in it.
@@ -99,7 +99,9 @@ fn disclosure(ledger: &dyn Ledger, entry: AuditEntry) -> Result<Option<Disclosur
 }
 
 fn kind(basis: Basis, purpose: Purpose) -> DisclosureKind {
-    if basis == Basis::Patient || Purpose::PatientRequest.subsumes(purpose) {
+    if matches!(basis, Basis::Patient | Basis::Delegate)
+        || Purpose::PatientRequest.subsumes(purpose)
+    {
         DisclosureKind::Individual
     } else if Purpose::Treat.subsumes(purpose) {
         DisclosureKind::Treatment

@@ -12,8 +12,9 @@ use crate::limits::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// How long a new certificate of a patient who lost hers waits before it counts, in
-    /// milliseconds; [`REBIND_WAIT_MS`] when not stated.
+    /// How long it takes until that counts which an organization alone says about who is, or acts
+    /// for, a patient (a rebinding, a guardian, an executor), in milliseconds; [`REBIND_WAIT_MS`]
+    /// when not stated.
     pub rebind_wait_ms: u64,
     /// How a submitted version becomes active.
     pub review: ReviewPolicy,

@@ -162,7 +162,12 @@ pub enum Basis {
     Review,
     /// The patient's consents.
     Consent,
+    /// The requester is a delegate of the patient.
+    Delegate,
 }
+
+mod people;
+pub use people::*;
 
 #[cfg(test)]
 mod tests {

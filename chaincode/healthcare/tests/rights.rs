@@ -163,8 +163,8 @@ fn a_part_of_the_period_is_read_and_not_the_whole_trail() {
         .ledger
         .evaluate(&clinic.patient, "accounting", &[request.as_bytes()])
         .unwrap();
-    // The patient's entry and the one submission.
-    assert_eq!((outcome.reads, outcome.ranges), (2, 1));
+    // Her own entries and the one submission.
+    assert_eq!((outcome.reads, outcome.ranges), (4, 1));
 }
 
 #[test]
@@ -316,4 +316,48 @@ fn readers_of_another_patients_record_are_not_told() {
         5,
     );
     assert!(none.is_empty());
+}
+
+#[test]
+fn a_delegate_uses_the_patients_rights_when_she_was_given_them() {
+    let mut clinic = clinic();
+    let (patient, reader) = (clinic.patient.clone(), clinic.reader.clone());
+    let (attorney, visitor) = (
+        Caller::new("HospitalB", "practitioner", [0x81; 32]),
+        Caller::new("HospitalB", "practitioner", [0x82; 32]),
+    );
+    clinic.decision(&reader, 1, "PUBHLTH");
+    for (n, delegate, scope) in [(1, &attorney, "rights"), (2, &visitor, "consent")] {
+        let named = json!({
+            "patient": id(PATIENT),
+            "delegation": id(0x90 + n),
+            "delegate": stela_consent::Hex(delegate.fingerprint),
+            "kind": "HPOWATT",
+            "scope": [scope],
+            "until": clinic.ledger.time_ms() + HOUR_MS,
+        });
+        clinic.ok(&patient, "name_delegate", named);
+    }
+    let request = json!({"patient": id(PATIENT)});
+    let erasure = with(request.clone(), "record", json!(id(RECORD)));
+    for function in ["accounting", "readers", "erasures"] {
+        let found: Page<Value> = clinic.ask(&attorney, function, request.clone());
+        let expected = usize::from(function != "erasures");
+        assert_eq!(found.entries.len(), expected, "{function}");
+        clinic.ask_refused(&visitor, function, request.clone(), "forbidden");
+    }
+    clinic.refused(
+        &visitor,
+        "request_erasure",
+        erasure.clone(),
+        "forbidden delegation.scope",
+    );
+    clinic.ledger.advance_ms(1);
+    clinic.ok(&attorney, "request_erasure", erasure.clone());
+    let last = clinic.trail_end(&patient);
+    assert_eq!(last.delegation, Some(id(0x91)));
+    let concerned: Value = clinic.ask(&attorney, "concerns", json!({"record": id(RECORD)}));
+    assert_eq!(concerned["reasons"], json!(["delegate", "consent"]));
+    clinic.ledger.advance_ms(HOUR_MS);
+    clinic.ask_refused(&attorney, "accounting", request, "forbidden");
 }

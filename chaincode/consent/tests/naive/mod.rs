@@ -20,25 +20,36 @@ fn containing(purpose: Purpose) -> Vec<&'static str> {
     [vec![purpose.code()], above].concat()
 }
 
+fn is_permit(p: &Provision) -> bool {
+    p.kind == ProvisionType::Permit
+}
+
+fn is_for(p: &Provision, r: &Request<'_>) -> bool {
+    let role = r.requester.role.code();
+    let workforce = matches!(
+        role,
+        "practitioner" | "records-officer" | "privacy-officer" | "researcher"
+    );
+    let home = |o: &str| o == r.requester.organization;
+    match (&p.actor, is_permit(p), r.study) {
+        (Some(Actor::Study(named)), _, asked) => asked.is_some_and(|asked| asked == *named),
+        (_, true, Some(_)) => false,
+        (None, true, None) => workforce,
+        (None, false, _) => true,
+        (Some(Actor::Identity(f)), ..) => *f == r.requester.fingerprint,
+        (Some(Actor::Role(one)), ..) => one.code() == role,
+        (Some(Actor::RoleAt(o, one)), ..) => home(o.as_str()) && one.code() == role,
+        (Some(Actor::Organization(o)), true, None) => home(o.as_str()) && workforce,
+        (Some(Actor::Organization(o)), false, _) => home(o.as_str()),
+    }
+}
+
 fn applies(p: &Provision, r: &Request<'_>) -> bool {
-    let permit = p.kind == ProvisionType::Permit;
+    let permit = is_permit(p);
     let rank = |c: Confidentiality| "ULMNRV".find(c.code()).expect("a level");
     let level = rank(r.record.confidentiality);
     let inside = |period: Period, t: u64| {
         period.start_ms().unwrap_or(0) <= t && period.end_ms().is_none_or(|end| t < end)
-    };
-    let meant = !permit
-        || matches!(
-            r.requester.role.code(),
-            "practitioner" | "records-officer" | "privacy-officer" | "researcher"
-        );
-    let who = match &p.actor {
-        None => meant,
-        Some(Actor::Identity(f)) => *f == r.requester.fingerprint,
-        Some(Actor::RoleAt(o, role)) => {
-            (o.as_str(), *role) == (r.requester.organization, r.requester.role)
-        }
-        Some(Actor::Organization(o)) => o.as_str() == r.requester.organization && meant,
     };
     let why = p.purposes.is_empty()
         || containing(r.purpose)
@@ -65,7 +76,8 @@ fn applies(p: &Provision, r: &Request<'_>) -> bool {
         (Some(_), None) => !permit,
         (Some(period), Some(date)) => inside(period, date),
     };
-    who && why
+    is_for(p, r)
+        && why
         && labels
         && confidentiality
         && date
@@ -75,11 +87,13 @@ fn applies(p: &Provision, r: &Request<'_>) -> bool {
 }
 
 fn numbers(p: &Provision, r: &Request<'_>) -> Vec<usize> {
-    let actor = match &p.actor {
-        None => 0,
-        Some(Actor::Organization(_)) => 1,
-        Some(Actor::RoleAt(..)) => 2,
-        Some(Actor::Identity(_)) => 3,
+    let (place, task) = match &p.actor {
+        None => (0, 0),
+        Some(Actor::Organization(_)) => (1, 0),
+        Some(Actor::Role(_)) => (0, 1),
+        Some(Actor::RoleAt(..)) => (1, 1),
+        Some(Actor::Study(_)) => (1, 1),
+        Some(Actor::Identity(_)) => (2, 2),
     };
     let chain = containing(r.purpose);
     let purpose = chain
@@ -88,7 +102,8 @@ fn numbers(p: &Provision, r: &Request<'_>) -> Vec<usize> {
         .map_or(0, |steps_up| chain.len() - steps_up);
     vec![
         usize::from(!p.records.is_empty()),
-        actor,
+        place,
+        task,
         purpose,
         usize::from(p.ceiling.or(p.floor).is_some()),
         usize::from(!p.labels.is_empty()),
@@ -97,15 +112,26 @@ fn numbers(p: &Provision, r: &Request<'_>) -> Vec<usize> {
     ]
 }
 
-/// Whether the consents permit the request.
-pub(crate) fn reference(request: &Request<'_>, consents: &[(Consent, Status)]) -> bool {
-    let mut applying: Vec<(bool, Vec<usize>)> = Vec::new();
+/// What the consents say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// No provision applies.
+    Nothing,
+    /// One of the most specific provisions denies.
+    Deny,
+    /// All of them permit; whether one of them is for a study that may not know the patient.
+    Permit { de_identified: bool },
+}
+
+/// What the consents say to the request.
+pub(crate) fn reference(request: &Request<'_>, consents: &[(Consent, Status)]) -> Answer {
+    let mut applying: Vec<(bool, bool, Vec<usize>)> = Vec::new();
     for (consent, status) in consents {
         let base = consent.provision();
         if *status == Status::Inactive || !applies(base, request) {
             continue;
         }
-        let is_permit = |p: &Provision| p.kind == ProvisionType::Permit;
+        let hidden = consent.research().is_some_and(|c| c.code() == "RSDID");
         let own = numbers(base, request);
         let exceptions: Vec<_> = consent
             .exceptions()
@@ -113,7 +139,7 @@ pub(crate) fn reference(request: &Request<'_>, consents: &[(Consent, Status)]) -
             .filter(|e| applies(e, request))
             .collect();
         if exceptions.is_empty() {
-            applying.push((is_permit(base), own.clone()));
+            applying.push((is_permit(base), hidden, own.clone()));
         }
         for exception in exceptions {
             let joined = numbers(exception, request)
@@ -121,18 +147,36 @@ pub(crate) fn reference(request: &Request<'_>, consents: &[(Consent, Status)]) -
                 .zip(&own)
                 .map(|(a, b)| a.max(*b))
                 .collect();
-            applying.push((is_permit(exception), joined));
+            applying.push((is_permit(exception), hidden, joined));
         }
     }
     let exceeded = |mine: &Vec<usize>| {
         applying
             .iter()
-            .any(|(_, other)| other != mine && other.iter().zip(mine).all(|(o, m)| o >= m))
+            .any(|(_, _, other)| other != mine && other.iter().zip(mine).all(|(o, m)| o >= m))
     };
-    let top: Vec<bool> = applying
+    let top: Vec<(bool, bool)> = applying
         .iter()
-        .filter(|(_, n)| !exceeded(n))
-        .map(|(permit, _)| *permit)
+        .filter(|(_, _, n)| !exceeded(n))
+        .map(|(permit, hidden, _)| (*permit, *hidden))
         .collect();
-    !top.is_empty() && top.iter().all(|permit| *permit)
+    if top.is_empty() {
+        Answer::Nothing
+    } else if top.iter().any(|(permit, _)| !permit) {
+        Answer::Deny
+    } else {
+        Answer::Permit {
+            de_identified: top.iter().any(|(_, hidden)| *hidden),
+        }
+    }
+}
+
+/// Whether the glass may be broken: unless the record is very restricted and the consents deny it.
+pub(crate) fn emergency(request: &Request<'_>, consents: &[(Consent, Status)]) -> bool {
+    let request = Request {
+        purpose: Purpose::BreakGlass,
+        study: None,
+        ..*request
+    };
+    request.record.confidentiality.code() != "V" || reference(&request, consents) != Answer::Deny
 }

@@ -11,6 +11,8 @@ use crate::value::Basis;
 pub enum Concern {
     /// She is the patient.
     Patient,
+    /// She is a delegate of the patient who reads the version or uses her rights.
+    Delegate,
     /// She is the author of a version.
     Author,
     /// She has reviewed the version, or is asked to.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use stela_consent::{
     Category, Confidentiality, Consent, Fingerprint, Hex, Id, Provision, Purpose, RecordFacts,
-    Request, Requester, Role, SensitivityLabel, Status, decide, grantees, limits,
+    Request, Requester, Role, SensitivityLabel, Status, decide, emergency, grantees, limits,
 };
 
 #[path = "../../../../chaincode/consent/tests/naive/mod.rs"]
@@ -39,6 +39,8 @@ struct Question {
     organization: String,
     role: Role,
     purpose: Purpose,
+    #[serde(default)]
+    study: Option<Id>,
     time_ms: u64,
     record: Id,
     category: Category,
@@ -49,7 +51,8 @@ struct Question {
 }
 
 /// The evaluator agrees with the naive reading of its documentation, whatever the order of the
-/// consents, and a deny of everything only ever takes away.
+/// consents; a deny of everything only ever takes away; and whatever a consent within another
+/// permits, the other permits too.
 pub(super) fn consent_decision(input: &[u8]) {
     let Ok(mut question) = serde_json::from_slice::<Question>(input) else {
         return;
@@ -69,6 +72,7 @@ pub(super) fn consent_decision(input: &[u8]) {
             role: question.role,
         },
         purpose: question.purpose,
+        study: question.study,
         time_ms: question.time_ms,
         record: &facts,
     };
@@ -79,9 +83,14 @@ pub(super) fn consent_decision(input: &[u8]) {
             .map(|(consent, status)| (consent, *status))
     };
     let decision = decide(&request, given());
+    let expected = naive::reference(&request, &question.consents);
     assert_eq!(
         decision.permit,
-        naive::reference(&request, &question.consents)
+        matches!(expected, naive::Answer::Permit { .. })
+    );
+    assert_eq!(
+        decision.consent.is_some(),
+        expected != naive::Answer::Nothing
     );
     assert_eq!(decision.consent.is_some(), decision.provision.is_some());
     assert_eq!(
@@ -91,6 +100,17 @@ pub(super) fn consent_decision(input: &[u8]) {
     let deny = Consent::new(Hex([9; 16]), Provision::deny(), Vec::new()).expect("a deny");
     let with = given().chain([(&deny, Status::Active)]);
     assert!(decision.permit || !decide(&request, with).permit);
+    let urgent = emergency(request.requester, &facts, question.time_ms, given());
+    assert_eq!(
+        urgent.permit,
+        naive::emergency(&request, &question.consents)
+    );
+    let alone = |consent| decide(&request, [(consent, Status::Active)]).permit;
+    for (own, _) in &question.consents {
+        for (asked, _) in &question.consents {
+            assert!(own.is_within(asked).is_err() || !alone(own) || alone(asked));
+        }
+    }
     let _ = grantees(&facts, question.time_ms, given());
 }
 
@@ -111,6 +131,13 @@ pub(super) mod seeds {
             json!({"id": id(4), "type": "deny", "actor": {"org": "A"},
                 "except": [{"type": "permit", "purpose": ["ETREAT"], "record": [id(7)], "data": [null, 5]}]}),
             json!({"id": id(5), "type": "permit", "actor": {"id": "11".repeat(32)}, "purpose": ["HRESCH"]}),
+            json!({"id": id(6), "scope": "research", "research": "RSREID", "type": "permit",
+                "actor": {"study": id(8)}, "purpose": ["HRESCH"]}),
+            json!({"id": id(7), "scope": "research", "research": "RSDID", "type": "deny",
+                "purpose": ["HRESCH"],
+                "except": [{"type": "permit", "actor": {"study": id(8)}, "purpose": ["DSRCH"]}]}),
+            json!({"id": id(9), "policy": "Policy-basic-normal", "type": "permit",
+                "actor": {"role": "practitioner"}, "purpose": ["TREAT"]}),
         ]
     }
 
@@ -123,13 +150,14 @@ pub(super) mod seeds {
 
     pub(in crate::targets) fn consent_decision() -> Vec<Vec<u8>> {
         let question = |purpose: &str, role: &str, given: &[usize]| {
+            let study = (purpose == "DSRCH").then(|| id(8));
             let consents = consents();
             let given: Vec<Value> = given
                 .iter()
                 .map(|i| json!([consents[*i], "active"]))
                 .collect();
             json!({"fingerprint": "11".repeat(32), "organization": "A", "role": role,
-                "purpose": purpose, "time_ms": 3, "record": id(7), "category": "laboratory",
+                "purpose": purpose, "study": study, "time_ms": 3, "record": id(7), "category": "laboratory",
                 "confidentiality": "N", "labels": ["HIV"], "date_ms": 2, "consents": given})
             .to_string()
             .into_bytes()
@@ -140,6 +168,8 @@ pub(super) mod seeds {
             question("TREAT", "practitioner", &[0, 1, 2]),
             question("HRESCH", "researcher", &[4, 3]),
             question("BTG", "patient", &[0, 1, 2, 3, 4]),
+            question("DSRCH", "researcher", &[5, 6]),
+            question("TREAT", "practitioner", &[7, 2]),
         ]
     }
 }

@@ -114,6 +114,9 @@ impl Session {
                         all.extend(self.with_role(organization, role).await?);
                     }
                 }
+                // Whom these mean is not known ahead: a role at any organization, and whoever
+                // belongs to a study when she asks.
+                Actor::Role(_) | Actor::Study(_) => {}
             }
         }
         Ok(all)

@@ -1,0 +1,310 @@
+//! A patient's certificates: which ones are hers, from when on, and how one is replaced that she
+//! lost.
+
+use serde::{Deserialize, Serialize};
+use stela_consent::{Fingerprint, Id, Role};
+use stela_guest::{ContractError, Ledger, json};
+
+use crate::answer::{self, AuditKind, Devices, Done};
+use crate::audit::{self, Stored};
+use crate::caller::Caller;
+use crate::delegate;
+use crate::encryption;
+use crate::event::{self, DeviceEvent, RebindingEvent};
+use crate::keys;
+use crate::limits::{DEVICES_MAX, REBOUND_MAX};
+use crate::patient::{self, Acting};
+use crate::request::{Device as Named, ListDevices};
+use crate::settings::Settings;
+use crate::value::DelegateScope;
+
+/// What the state keeps of one certificate.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Device {
+    /// Who added it.
+    by: Fingerprint,
+    #[serde(rename = "time")]
+    time_ms: u64,
+    /// For a rebinding: from when on it counts.
+    #[serde(rename = "from", default, skip_serializing_if = "Option::is_none")]
+    from_ms: Option<u64>,
+}
+
+impl Device {
+    fn counts(&self, time_ms: u64) -> bool {
+        self.from_ms.is_none_or(|from| from <= time_ms)
+    }
+}
+
+/// Whether a certificate is authorised to be this patient now.
+pub(crate) fn counts(
+    ledger: &dyn Ledger,
+    patient: &Id,
+    certificate: &Fingerprint,
+) -> Result<bool, ContractError> {
+    let time_ms = ledger.invocation().timestamp_ms;
+    Ok(load(ledger, patient, certificate)?.is_some_and(|device| device.counts(time_ms)))
+}
+
+/// Authorises the certificate with which a patient registers.
+pub(crate) fn register(
+    ledger: &mut dyn Ledger,
+    patient: &Id,
+    certificate: &Fingerprint,
+) -> Result<(), ContractError> {
+    put(ledger, patient, certificate, certificate, None)
+}
+
+pub(crate) fn add(ledger: &mut dyn Ledger, request: Named) -> Result<Done, ContractError> {
+    let Named {
+        patient,
+        certificate,
+    } = request;
+    let caller = Caller::of(ledger)?;
+    patient::must_be(ledger, &caller, &patient)?;
+    let devices = all(ledger, &patient)?;
+    must_be_new(&devices, &certificate)?;
+    if devices.len() >= DEVICES_MAX as usize {
+        return Err(too_many(DEVICES_MAX));
+    }
+    put(ledger, &patient, &certificate, &caller.fingerprint, None)?;
+    told(
+        ledger,
+        &caller,
+        &request,
+        AuditKind::DeviceAdded,
+        event::DEVICE_ADDED,
+    )
+}
+
+pub(crate) fn remove(ledger: &mut dyn Ledger, request: Named) -> Result<Done, ContractError> {
+    let Named {
+        patient,
+        certificate,
+    } = request;
+    let caller = Caller::of(ledger)?;
+    patient::must_be(ledger, &caller, &patient)?;
+    let time_ms = ledger.invocation().timestamp_ms;
+    let devices = all(ledger, &patient)?;
+    let removed = find(&devices, &certificate)?;
+    if !removed.counts(time_ms) {
+        return Err(
+            ContractError::wrong_state("a rebinding that waits is cancelled").at("certificate"),
+        );
+    }
+    let mut others = devices.iter().filter(|(other, _)| *other != certificate);
+    if !others.any(|(_, device)| device.counts(time_ms)) {
+        return Err(
+            ContractError::wrong_state("her last certificate stays: add another first")
+                .at("certificate"),
+        );
+    }
+    ledger.delete(&keys::device(&patient, &certificate)?);
+    encryption::withdraw(ledger, &patient, &certificate)?;
+    told(
+        ledger,
+        &caller,
+        &request,
+        AuditKind::DeviceRemoved,
+        event::DEVICE_REMOVED,
+    )
+}
+
+pub(crate) fn rebind(ledger: &mut dyn Ledger, request: Named) -> Result<Done, ContractError> {
+    let Named {
+        patient,
+        certificate,
+    } = request;
+    let caller = Caller::of(ledger)?;
+    must_be_privacy_officer(ledger, &caller, &patient)?;
+    let time_ms = ledger.invocation().timestamp_ms;
+    let devices = all(ledger, &patient)?;
+    must_be_new(&devices, &certificate)?;
+    if devices.iter().any(|(_, device)| !device.counts(time_ms)) {
+        return Err(ContractError::wrong_state("another rebinding waits").at("patient"));
+    }
+    if devices.len() >= (DEVICES_MAX + REBOUND_MAX) as usize {
+        return Err(too_many(DEVICES_MAX + REBOUND_MAX));
+    }
+    let from = time_ms.saturating_add(Settings::of(ledger)?.rebind_wait_ms);
+    put(
+        ledger,
+        &patient,
+        &certificate,
+        &caller.fingerprint,
+        Some(from),
+    )?;
+    let entry = Stored::by(AuditKind::Rebinding, &caller).of_certificate(certificate);
+    audit::write(ledger, &patient, entry)?;
+    let event = RebindingEvent {
+        patient,
+        certificate,
+        from,
+    };
+    event::set(ledger, event::PATIENT_REBINDING, &event)?;
+    Ok(Done {})
+}
+
+pub(crate) fn cancel(ledger: &mut dyn Ledger, request: Named) -> Result<Done, ContractError> {
+    let Named {
+        patient,
+        certificate,
+    } = request;
+    let caller = Caller::of(ledger)?;
+    let acting = canceller(ledger, &caller, &patient)?;
+    let waits = load(ledger, &patient, &certificate)?
+        .ok_or_else(|| ContractError::not_found("certificate"))?;
+    if waits.counts(ledger.invocation().timestamp_ms) {
+        return Err(
+            ContractError::wrong_state("the certificate counts already: remove it")
+                .at("certificate"),
+        );
+    }
+    ledger.delete(&keys::device(&patient, &certificate)?);
+    let mut entry = Stored::by(AuditKind::RebindingCancelled, &caller).of_certificate(certificate);
+    entry.delegation = acting.and_then(|acting| acting.delegation());
+    audit::write(ledger, &patient, entry)?;
+    let event = DeviceEvent {
+        patient,
+        certificate,
+    };
+    event::set(ledger, event::PATIENT_REBINDING_CANCELLED, &event)?;
+    Ok(Done {})
+}
+
+/// The patient, a delegate with her rights, or a privacy officer who takes back an error.
+fn canceller(
+    ledger: &mut dyn Ledger,
+    caller: &Caller,
+    patient: &Id,
+) -> Result<Option<Acting>, ContractError> {
+    if must_be_privacy_officer(ledger, caller, patient).is_ok() {
+        return Ok(None);
+    }
+    patient::acting(ledger, caller, patient, DelegateScope::Rights).map(Some)
+}
+
+pub(crate) fn must_be_privacy_officer(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    patient: &Id,
+) -> Result<(), ContractError> {
+    let home = patient::load(ledger, patient)?.organization;
+    if caller.role == Role::PrivacyOfficer && caller.organization == home {
+        Ok(())
+    } else {
+        Err(ContractError::forbidden(
+            "this is for a privacy officer of the organization that registered the patient",
+        )
+        .at("patient"))
+    }
+}
+
+pub(crate) fn list(
+    ledger: &mut dyn Ledger,
+    request: ListDevices,
+) -> Result<Devices, ContractError> {
+    let caller = Caller::of(ledger)?;
+    let patient = request.patient;
+    delegate::must_oversee(ledger, &caller, &patient)?;
+    let time_ms = ledger.invocation().timestamp_ms;
+    let answer = |(certificate, device): (Fingerprint, Device)| answer::Device {
+        certificate,
+        by: device.by,
+        time: device.time_ms,
+        from: device.from_ms,
+        counts: device.counts(time_ms),
+    };
+    let devices = all(ledger, &patient)?;
+    Ok(Devices {
+        devices: devices.into_iter().map(answer).collect(),
+    })
+}
+
+/// Every certificate of a patient. Reading them makes a transaction conflict with every other one
+/// that adds or removes one, so that two cannot remove each other.
+fn all(ledger: &dyn Ledger, patient: &Id) -> Result<Vec<(Fingerprint, Device)>, ContractError> {
+    let found = ledger.range(&keys::devices(patient)?, DEVICES_MAX + REBOUND_MAX + 1);
+    let read = |entry: &stela_guest::Entry| {
+        let device = json::stored("certificate", &entry.value)?;
+        Ok((keys::attribute(&entry.key, 1)?, device))
+    };
+    found.entries.iter().map(read).collect()
+}
+
+fn load(
+    ledger: &dyn Ledger,
+    patient: &Id,
+    certificate: &Fingerprint,
+) -> Result<Option<Device>, ContractError> {
+    let value = ledger.get(&keys::device(patient, certificate)?);
+    value.map(|v| json::stored("certificate", &v)).transpose()
+}
+
+fn find<'a>(
+    devices: &'a [(Fingerprint, Device)],
+    certificate: &Fingerprint,
+) -> Result<&'a Device, ContractError> {
+    let mut named = devices.iter().filter(|(other, _)| other == certificate);
+    let found = named.next().map(|(_, device)| device);
+    found.ok_or_else(|| ContractError::not_found("certificate"))
+}
+
+fn must_be_new(
+    devices: &[(Fingerprint, Device)],
+    certificate: &Fingerprint,
+) -> Result<(), ContractError> {
+    match find(devices, certificate) {
+        Ok(_) => Err(ContractError::already_exists("certificate")),
+        Err(_) => Ok(()),
+    }
+}
+
+fn too_many(max: u32) -> ContractError {
+    ContractError::new(
+        "limit-exceeded",
+        format!("a patient has at most {max} certificates: remove those that she lost"),
+    )
+    .at("certificate")
+}
+
+fn put(
+    ledger: &mut dyn Ledger,
+    patient: &Id,
+    certificate: &Fingerprint,
+    by: &Fingerprint,
+    from_ms: Option<u64>,
+) -> Result<(), ContractError> {
+    let device = Device {
+        by: *by,
+        time_ms: ledger.invocation().timestamp_ms,
+        from_ms,
+    };
+    ledger.put(
+        &keys::device(patient, certificate)?,
+        &json::encode(&device)?,
+    );
+    Ok(())
+}
+
+fn told(
+    ledger: &mut dyn Ledger,
+    caller: &Caller,
+    request: &Named,
+    kind: AuditKind,
+    name: &str,
+) -> Result<Done, ContractError> {
+    let Named {
+        patient,
+        certificate,
+    } = *request;
+    let entry = Stored::by(kind, caller).of_certificate(certificate);
+    audit::write(ledger, &patient, entry)?;
+    let event = DeviceEvent {
+        patient,
+        certificate,
+    };
+    event::set(ledger, name, &event)?;
+    Ok(Done {})
+}
