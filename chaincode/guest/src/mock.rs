@@ -81,7 +81,7 @@ pub struct Outcome {
 pub struct Endorsed {
     /// What the invocation gave.
     pub outcome: Outcome,
-    /// The keys that were read, each with the change that was seen.
+    /// The keys that were read, each with where its value came from.
     reads: BTreeMap<Vec<u8>, Option<Position>>,
     ranges: Vec<RangeRead>,
     time_ms: u64,
@@ -321,9 +321,10 @@ where
     }
 }
 
-/// Where a key was changed last, if ever: a key that was deleted has changed.
+/// Where a key got its value, if it has one.
 fn changed_at(history: &History, key: &[u8]) -> Option<Position> {
-    history.get(key)?.last().map(|version| version.at)
+    let last = history.get(key)?.last()?;
+    last.value.as_ref().map(|_| last.at)
 }
 
 struct View<'a> {

@@ -211,7 +211,10 @@ mod certificate;
 mod consent;
 mod consent_request;
 mod delegate;
+mod denied;
 mod describe;
+mod device;
+mod emergency;
 mod encryption;
 mod erasure;
 pub mod event;
@@ -226,6 +229,7 @@ pub mod request;
 mod review;
 mod rights;
 pub mod settings;
+mod study;
 mod value;
 mod wraps;
 
@@ -235,8 +239,9 @@ use stela_guest::{ContractError, Ledger, export_contract, json};
 
 pub use describe::describe_key;
 pub use value::{
-    Answer, Basis, Cid, ConsentReason, DeclineReason, DelegateKind, DelegateScope, EraseReason,
-    ErasureGround, HeaderText, PublicKeyText, RejectReason, RequestState, State,
+    Answer, Basis, Cid, ConsentReason, DeclineReason, DelegateKind, DelegateScope, DenyReason,
+    EmergencyReason, EraseReason, ErasureGround, Finding, HeaderText, PublicKeyText, Refusal,
+    RejectReason, RequestState, State,
 };
 
 export_contract!(invoke);
@@ -266,6 +271,23 @@ pub fn invoke(
         "list_consents" => call.run(consent::list),
         "share_keys" => call.run(wraps::share),
         "request_access" => call.run(access::request),
+        "note_denied_access" => call.run(denied::note),
+        "break_glass" => call.run(emergency::break_glass),
+        "review_emergency" => call.run(emergency::review),
+        "list_emergencies" => call.run(emergency::list),
+        "register_study" => call.run_raw(study::register),
+        "add_investigator" => call.run(study::add_investigator),
+        "remove_investigator" => call.run(study::remove_investigator),
+        "end_study" => call.run(study::end),
+        "get_study" => call.run(study::get),
+        "enrol" => call.run(study::enrol),
+        "withdraw_from_study" => call.run(study::withdraw),
+        "study_records" => call.run(study::records),
+        "study_cohort" => call.run(study::cohort),
+        "bind_device" => call.run(device::bind),
+        "release_device" => call.run(device::release),
+        "submit_window" => call.run_raw(device::submit),
+        "device_status" => call.run(device::status),
         "read_grant" => call.run(access::read_grant),
         "get_record" => call.run(record::get),
         "record_history" => call.run(record::history),
