@@ -7,7 +7,7 @@ use stela_guest::Key;
 type Kind = (&'static str, &'static str, &'static [&'static str]);
 
 /// The table in the crate's documentation.
-const KINDS: [Kind; 15] = [
+const KINDS: &[Kind] = &[
     ("p", "patient", &["patient"]),
     ("c", "consent", &["patient", "consent"]),
     ("x", "end of a consent", &["patient", "consent"]),
@@ -31,6 +31,10 @@ const KINDS: [Kind; 15] = [
         &["patient", "certificate"],
     ),
     ("a", "audit entry", &["patient", "time", "transaction"]),
+    ("m", "certificate of a patient", &["patient", "certificate"]),
+    ("d", "delegation", &["patient", "delegate", "delegation"]),
+    ("j", "request for consent", &["patient", "request"]),
+    ("l", "answer to a request", &["patient", "request"]),
 ];
 
 /// Attributes that are text as they stand.
@@ -98,6 +102,10 @@ mod tests {
             keys::encryption_key(&hash),
             keys::encryption_key_owner(&hash),
             keys::encryption_key_by_patient(&id, &hash),
+            keys::certificate(&id, &hash),
+            keys::delegation(&id, &hash, &id),
+            keys::consent_request(&id, &id),
+            keys::consent_request_answer(&id, &id),
         ];
         for key in all {
             let key = key.map_err(|_| ()).unwrap();
