@@ -228,9 +228,9 @@ pub enum AuditKind {
     /// An access was denied.
     AccessDenied,
     /// A certificate of the patient was added.
-    DeviceAdded,
+    CertificateAdded,
     /// It was removed.
-    DeviceRemoved,
+    CertificateRemoved,
     /// A certificate is to be the patient's in place of those that she lost.
     Rebinding,
     /// It is not.
@@ -292,13 +292,13 @@ answer! {
         /// The delegation that was named, ended or activated, or under which a delegate acted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         delegation: Option<Id>,
-        /// The certificate that was added, removed or rebound, the delegate's, or the owner's of
-        /// a key.
+        /// The other certificate that it is about: one that was added, removed or rebound, a
+        /// delegate's, or that of the owner of a key.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        certificate: Option<Fingerprint>,
-        /// The request for consent.
+        subject: Option<Fingerprint>,
+        /// The request for consent that was made, answered or withdrawn.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        request: Option<Id>,
+        consent_request: Option<Id>,
     }
 }
 

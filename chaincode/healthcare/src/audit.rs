@@ -38,9 +38,9 @@ pub(crate) struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) delegation: Option<Id>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    certificate: Option<Fingerprint>,
+    subject: Option<Fingerprint>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) request: Option<Id>,
+    pub(crate) consent_request: Option<Id>,
 }
 
 impl Stored {
@@ -58,13 +58,13 @@ impl Stored {
             purpose: None,
             reason: None,
             delegation: None,
-            certificate: None,
-            request: None,
+            subject: None,
+            consent_request: None,
         }
     }
 
-    pub(crate) fn of_certificate(mut self, certificate: Fingerprint) -> Self {
-        self.certificate = Some(certificate);
+    pub(crate) fn with_subject(mut self, subject: Fingerprint) -> Self {
+        self.subject = Some(subject);
         self
     }
 
@@ -149,8 +149,8 @@ pub(crate) fn read(entry: &Entry, patient: &Patient) -> Result<AuditEntry, Contr
         purpose: stored.purpose,
         reason: stored.reason,
         delegation: stored.delegation,
-        certificate: stored.certificate,
-        request: stored.request,
+        subject: stored.subject,
+        consent_request: stored.consent_request,
     })
 }
 
@@ -171,7 +171,7 @@ fn granted(consent: &Consent, patient: &Patient, time: u64, transaction: Hex<32>
         purpose: None,
         reason: None,
         delegation: None,
-        certificate: None,
-        request: None,
+        subject: None,
+        consent_request: None,
     }
 }

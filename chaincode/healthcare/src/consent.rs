@@ -70,7 +70,7 @@ pub(crate) fn file(
     delegate::must_not_be_named(caller, acting, consent)?;
     put(ledger, patient, consent, &json::encode(consent)?)?;
     let mut entry = granted(caller, acting, consent);
-    entry.request = request;
+    entry.consent_request = request;
     audit::write(ledger, patient, entry)
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn ask(ledger: &mut dyn Ledger, asked: RequestConsent) -> Result<Done
         patient, request, ..
     } = asked;
     patient::load(ledger, &patient)?;
-    must_be_for(ledger, &caller, &asked.consent)?;
+    must_be_for(&caller, &asked.consent)?;
     must_be_timely(&asked, ledger.invocation().timestamp_ms)?;
     let key = keys::consent_request(&patient, &request)?;
     if ledger.get(&key).is_some() {
@@ -72,18 +72,14 @@ pub(crate) fn ask(ledger: &mut dyn Ledger, asked: RequestConsent) -> Result<Done
     };
     ledger.put(&key, &json::encode(&filed)?);
     let mut entry = Stored::by(AuditKind::ConsentRequested, &caller);
-    entry.request = Some(request);
+    entry.consent_request = Some(request);
     audit::write(ledger, &patient, entry)?;
     tell(ledger, event::CONSENT_REQUESTED, &patient, &request, None)
 }
 
-/// Nobody asks for others than herself, her role at her organization, her organization, or a study
-/// of hers.
-fn must_be_for(
-    _ledger: &dyn Ledger,
-    caller: &Caller,
-    consent: &Consent,
-) -> Result<(), ContractError> {
+/// Nobody asks for others than herself, her role at her organization, her organization, or, as a
+/// researcher, a study: whom that opens records to, the study says.
+fn must_be_for(caller: &Caller, consent: &Consent) -> Result<(), ContractError> {
     let base = consent.provision();
     if base.kind != ProvisionType::Permit {
         return Err(ContractError::invalid(
@@ -97,14 +93,15 @@ fn must_be_for(
             *organization == caller.organization && *role == caller.role
         }
         Some(Actor::Organization(organization)) => *organization == caller.organization,
-        Some(Actor::Role(_) | Actor::Study(_)) | None => false,
+        Some(Actor::Study(_)) => caller.role == Role::Researcher,
+        Some(Actor::Role(_)) | None => false,
     };
     if own {
         Ok(())
     } else {
         Err(ContractError::invalid(
             "consent.actor",
-            "ask for yourself, for your role at your organization, or for your organization",
+            "ask for yourself, your role at your organization, your organization, or a study",
         ))
     }
 }
@@ -167,7 +164,7 @@ pub(crate) fn answer(
         }
         None => {
             let mut entry = Stored::by(AuditKind::ConsentDeclined, &caller);
-            entry.request = Some(request);
+            entry.consent_request = Some(request);
             entry.delegation = acting.delegation();
             audit::write(ledger, &patient, entry)?;
             RequestState::Declined
@@ -206,7 +203,7 @@ pub(crate) fn withdraw(
     let state = RequestState::Withdrawn;
     close(ledger, &caller, &patient, &request, state, None)?;
     let mut entry = Stored::by(AuditKind::ConsentRequestWithdrawn, &caller);
-    entry.request = Some(request);
+    entry.consent_request = Some(request);
     audit::write(ledger, &patient, entry)?;
     let name = event::CONSENT_REQUEST_WITHDRAWN;
     tell(ledger, name, &patient, &request, None)

@@ -10,7 +10,7 @@ use crate::access;
 use crate::answer::{AuditKind, Done, FiledDelegation, Page};
 use crate::audit;
 use crate::caller::Caller;
-use crate::device;
+use crate::certificate;
 use crate::event::{self, DelegationEvent};
 use crate::keys;
 use crate::limits::{DELEGATES_MAX, DELEGATION_MS_MAX, GUARDIAN_MS_MAX, POWER_MS_MAX};
@@ -225,7 +225,7 @@ pub(crate) fn name(ledger: &mut dyn Ledger, request: NameDelegate) -> Result<Don
     let herself = names_herself(ledger, &caller, &request)?;
     let time_ms = ledger.invocation().timestamp_ms;
     must_be_possible(&request, time_ms)?;
-    let own = device::counts(ledger, &request.patient, &request.delegate)?;
+    let own = certificate::counts(ledger, &request.patient, &request.delegate)?;
     if own || request.delegate == caller.fingerprint {
         let rule = "nobody is her own delegate, and nobody names himself";
         return Err(ContractError::invalid("delegate", rule));
@@ -313,9 +313,10 @@ pub(crate) fn end(ledger: &mut dyn Ledger, request: Named) -> Result<Done, Contr
     let caller = Caller::of(ledger)?;
     let delegation = load(ledger, &request)?;
     let home = patient::load(ledger, &request.patient)?.organization;
-    let resigns = caller.fingerprint == request.delegate;
+    let own = caller.fingerprint == request.delegate;
     let named_by_officer = delegation.stored.role != Role::Patient;
-    if !resigns && !(named_by_officer && caller.is_officer_of(&home)) {
+    let may_end = own || (named_by_officer && caller.is_officer_of(&home));
+    if !may_end {
         patient::must_be(ledger, &caller, &request.patient)?;
     }
     ledger.delete(&key(&request)?);
@@ -332,7 +333,7 @@ pub(crate) fn end(ledger: &mut dyn Ledger, request: Named) -> Result<Done, Contr
 
 pub(crate) fn activate(ledger: &mut dyn Ledger, request: Named) -> Result<Done, ContractError> {
     let caller = Caller::of(ledger)?;
-    device::must_be_privacy_officer(ledger, &caller, &request.patient)?;
+    certificate::must_be_privacy_officer(ledger, &caller, &request.patient)?;
     let mut stored = load(ledger, &request)?.stored;
     if stored.kind != DelegateKind::Executor || stored.from_ms.is_some() {
         let rule = "only an executor's delegation that was not activated is";
@@ -378,7 +379,7 @@ fn told(
         delegate,
         delegation,
     } = *named;
-    let mut entry = audit::Stored::by(kind, caller).of_certificate(delegate);
+    let mut entry = audit::Stored::by(kind, caller).with_subject(delegate);
     entry.delegation = Some(delegation);
     audit::write(ledger, &patient, entry)?;
     let event = DelegationEvent {

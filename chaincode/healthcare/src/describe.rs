@@ -7,7 +7,7 @@ use stela_guest::Key;
 type Kind = (&'static str, &'static str, &'static [&'static str]);
 
 /// The table in the crate's documentation.
-const KINDS: [Kind; 20] = [
+const KINDS: &[Kind] = &[
     ("p", "patient", &["patient"]),
     ("c", "consent", &["patient", "consent"]),
     ("x", "end of a consent", &["patient", "consent"]),
@@ -36,6 +36,10 @@ const KINDS: [Kind; 20] = [
     ("t", "tombstone", &["record"]),
     ("z", "request for erasure", &["patient", "record"]),
     ("zu", "proposal of erasure", &["record"]),
+    ("m", "certificate of a patient", &["patient", "certificate"]),
+    ("d", "delegation", &["patient", "delegate", "delegation"]),
+    ("j", "request for consent", &["patient", "request"]),
+    ("l", "answer to a request", &["patient", "request"]),
 ];
 
 /// Attributes that are text as they stand.
@@ -107,6 +111,10 @@ mod tests {
             keys::tombstone(&id),
             keys::erasure_request(&id, &id),
             keys::erasure_proposal(&id),
+            keys::certificate(&id, &hash),
+            keys::delegation(&id, &hash, &id),
+            keys::consent_request(&id, &id),
+            keys::consent_request_answer(&id, &id),
         ];
         for key in all {
             let key = key.map_err(|_| ()).unwrap();

@@ -69,7 +69,7 @@ fn tell(
 ) -> Result<(), ContractError> {
     let certificate = caller.fingerprint;
     if let Some(patient) = patient.filter(|_| rotated) {
-        let entry = Stored::by(AuditKind::KeyRotated, caller).of_certificate(certificate);
+        let entry = Stored::by(AuditKind::KeyRotated, caller).with_subject(certificate);
         audit::write(ledger, &patient, entry)?;
     }
     let event = KeyEvent {

@@ -39,12 +39,12 @@ pub const ACCESS_PERMITTED: &str = "access.permitted";
 pub const ACCESS_DENIED: &str = "access.denied";
 /// `patient.rebinding`, an alert: [`RebindingEvent`].
 pub const PATIENT_REBINDING: &str = "patient.rebinding";
-/// `patient.rebinding-cancelled`: [`DeviceEvent`].
+/// `patient.rebinding-cancelled`: [`CertificateEvent`].
 pub const PATIENT_REBINDING_CANCELLED: &str = "patient.rebinding-cancelled";
-/// `device.added`: [`DeviceEvent`].
-pub const DEVICE_ADDED: &str = "device.added";
-/// `device.removed`: [`DeviceEvent`].
-pub const DEVICE_REMOVED: &str = "device.removed";
+/// `certificate.added`: [`CertificateEvent`].
+pub const CERTIFICATE_ADDED: &str = "certificate.added";
+/// `certificate.removed`: [`CertificateEvent`].
+pub const CERTIFICATE_REMOVED: &str = "certificate.removed";
 /// `delegate.named`: [`DelegationEvent`].
 pub const DELEGATE_NAMED: &str = "delegate.named";
 /// `delegation.ended`: [`DelegationEvent`].
@@ -140,7 +140,7 @@ pub struct ReviewEvent {
 
 /// About a certificate of a patient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceEvent {
+pub struct CertificateEvent {
     /// The patient.
     pub patient: Id,
     /// The certificate.

@@ -9,19 +9,33 @@
 //! | Function | Who | What it does |
 //! |---|---|---|
 //! | `register_patient` | whose certificate names her (role `patient`, attribute `patient`) | makes her known on the channel, as a patient of the certificate's organization |
-//! | `register_encryption_key` | anybody with a role, for herself; patients once they are registered | publishes the X-Wing key to wrap record keys for |
+//! | `register_encryption_key` | anybody with a role, for herself; patients once they are registered | publishes the X-Wing key to wrap record keys for; another one takes its place, which a patient's trail says |
+//! | `encryption_key_history` | anybody with a role; a question only | which keys somebody published, in which transaction |
 //! | `encryption_keys` | anybody with a role | finds such keys by fingerprint, by role at an organization, or by patient |
 //! | `submit_record` | practitioner, records officer; the patient; a device of her organization whose certificate names her | version 1 of a record, `pending` |
 //! | `amend_record` | the same, of the organization that submitted the record | the next version, `pending`; the one before must not be |
 //! | `confirm_record`, `reject_record` | a records officer who is asked for, never the author | see [Review](#review) |
-//! | `grant_consent`, `revoke_consent` | the patient | consent and its end |
-//! | `list_consents` | the patient; records and privacy officers of her organization; the author of a record about her, the standing ones | |
-//! | `share_keys` | the patient; the author while a consent stands that covers the version | adds a list of wrapped keys to a version, up to [`limits::WRAPS_MAX`], the author up to [`limits::AUTHOR_WRAPS_MAX`] |
+//! | `add_certificate`, `remove_certificate` | the patient | authorises another certificate of hers, up to [`limits::CERTIFICATES_MAX`]; takes one away, never the last |
+//! | `rebind_patient` | a privacy officer of her organization | authorises a certificate in place of those that she lost, after a wait |
+//! | `cancel_rebinding` | the patient; a delegate for `rights`; a privacy officer of her organization | takes that back while it waits |
+//! | `list_certificates` | the patient; a delegate for `rights`; records and privacy officers of her organization | |
+//! | `name_delegate` | the patient; a guardian also officers of her organization | lets somebody act for her, up to [`limits::DELEGATES_MAX`] |
+//! | `activate_delegation` | a privacy officer of her organization | lets an executor act, after a wait |
+//! | `end_delegation` | the patient; the delegate; for a guardian whom an officer named, officers of her organization | |
+//! | `list_delegates` | as `list_certificates`; the delegate his own; practitioners, records officers and devices those who may read, to wrap keys for them | |
+//! | `grant_consent` | the patient | a consent, filed as she signed it |
+//! | `grant_consent_for`, `revoke_consent` | the patient; a delegate for `consent` | consent and its end |
+//! | `list_consents` | the patient; a delegate for `consent` or `rights`; records and privacy officers of her organization; the author of a record about her, the standing ones | |
+//! | `request_consent` | a practitioner or researcher, for herself, her role at her organization, her organization or a study | asks the patient for a consent, for at most [`limits::CONSENT_REQUEST_MS_MAX`] |
+//! | `answer_consent_request` | the patient; a delegate for `consent` | grants what was asked for, or a part of it, or declines |
+//! | `withdraw_consent_request` | who asked | |
+//! | `list_consent_requests` | as `list_consents`; others what they asked for themselves | |
+//! | `share_keys` | the patient; a delegate for `consent` and the author, while a consent covers the version or a delegate may read; a records officer of the submitting organization, of an active version | adds a list of wrapped keys to a version, up to [`limits::WRAPS_MAX`], others than the patient together up to [`limits::OTHERS_WRAPS_MAX`] |
 //! | `request_access` | anybody with a role; endorsed only | decides, and records permit **or** deny |
 //! | `read_grant` | the holder of a permit | what is needed to read: CID, header, commitments |
-//! | `get_record` | the patient; officers of her and of the submitting organization; the author; holders of a permit; while they are asked for, records officers of other organizations | one version's metadata |
-//! | `record_history` | the same without the last two, of the newest version; a question only | who made which version the newest, or the active one, in which transaction, and what officers found about it |
-//! | `list_records` | the same without holders of a permit, of what they may see; others the active versions that a consent would open to them | filtered by what the request states; entries that are left out do not count for a page's bookmark |
+//! | `get_record` | the patient; a delegate for `read`, what he may read; officers of her and of the submitting organization; the author; holders of a permit; while they are asked for, records officers of other organizations | one version's metadata |
+//! | `record_history` | the patient, those officers of hers and of the submitting organization, and the author, of the newest version; a question only | who made which version the newest, or the active one, in which transaction, and what officers found about it |
+//! | `list_records` | those of `get_record` without holders of a permit, of what they may see; others the active versions that a delegation or a consent would open to them | filtered by what the request states; a page may be short of what is left out |
 //! | `request_erasure` | the patient; a delegate with the scope `rights` | asks the submitting organization to erase a record |
 //! | `decline_erasure` | a privacy officer of the submitting organization | says why not |
 //! | `erase_record` | the same; see [Erasure](#erasure) | ends every version of a record |
@@ -29,12 +43,52 @@
 //! | `concerns` | anybody with a role; a question only | whether and why a version concerns the caller |
 //! | `accounting` | the patient; such a delegate; privacy officers of her organization; a question only | disclosures of the last six years |
 //! | `readers` | the same | who holds or held a permit for which version |
-//! | `audit_trail` | the patient; privacy officers of her organization; other privacy officers what their own organization did | |
+//! | `audit_trail` | the patient; a delegate for `rights`; privacy officers of her organization; other privacy officers what their own organization did | |
 //!
-//! The patient is a caller of the role `patient` whose certificate names her and is of the
-//! organization that registered her: another organization cannot make itself a patient by issuing
-//! such a certificate, and a renewed certificate of her own goes on being hers. The organization
-//! that registers an id first has it; ids cannot be guessed before they are registered.
+//! # Who is the patient
+//! A caller of the role `patient` whose certificate names her, is of the organization that
+//! registered her, and is authorised: it registered her, or another one of hers added it. So
+//! neither another organization nor her own can make itself the patient by issuing a certificate.
+//! The organization that registers an id first has it; ids cannot be guessed before they are
+//! registered. A certificate is renewed by adding the new one with the old one, before that
+//! expires. A removed certificate takes its published encryption key with it.
+//!
+//! Who lost every certificate proves her identity to a privacy officer of her organization again,
+//! who calls `rebind_patient`. The certificate counts after
+//! [`rebind_wait_ms`](settings::Settings::rebind_wait_ms); until then `patient.rebinding` alerts
+//! whoever listens with an old certificate or as her delegate, and they can cancel it. One
+//! rebinding waits at a time. With the new certificate she then removes those that she lost. How
+//! many organizations must endorse a rebinding is the contract's endorsement policy: it has to be
+//! at least as many as can open a record together, or fewer could make themselves her. Who has
+//! *stolen* a certificate can do all that she can, cancelling a rebinding included: such a
+//! certificate is revoked in the channel's configuration first.
+//!
+//! # Delegates
+//! A delegate acts for a patient under a delegation of one of the kinds of
+//! [`DelegateKind`] (HL7 `v3-RoleCode`), for the scopes it names ([`DelegateScope`]), from when on
+//! it counts until it ends; nobody is a delegate's delegate. Whatever he does is filed with his
+//! certificate and the delegation, and is valid only in a block before its end.
+//!
+//! | Kind | Named by | Counts | Ends at most | Reads for |
+//! |---|---|---|---|---|
+//! | `GUARD` | the patient | at once | [`limits::GUARDIAN_MS_MAX`] ahead: at the age of majority, which officers state | `FAMRQT` |
+//! | `GUARD` | a records or privacy officer of her organization | after the same wait as a rebinding | the same | `FAMRQT` |
+//! | `POWATT` | the patient | at once | [`limits::POWER_MS_MAX`] ahead: it ends with her capacity, of which the ledger learns nothing | `PWATRNY` |
+//! | `HPOWATT`, `DPOWATT` | the patient | at once | [`limits::DELEGATION_MS_MAX`] ahead: they survive her capacity | `PWATRNY` |
+//! | `EXCEST` | the patient, in life | once a privacy officer attests her death by `activate_delegation`, after the same wait | the same | `PATRQT` |
+//!
+//! A delegate for `read` is treated as the individual (45 CFR 164.502(g)(1)): no consent is asked,
+//! and the decision's basis is `delegate`. He sees every version that is or was active, but
+//! - none that is pending or rejected: what was not confirmed is between her and its author;
+//! - as a guardian, none labelled `ADOL` or `SDV`: care to which a minor may consent alone
+//!   (164.502(g)(3)(i)), and abuse, for which a representative need not be treated as the individual
+//!   (164.502(g)(5));
+//! - none that a consent of hers denies which names his certificate. Such consents are out of his
+//!   hands: a delegate neither grants nor revokes one that names him.
+//!
+//! The patient can end every delegation, also one that her organization named: her own signature
+//! counts for more. A consent that a guardian granted stays after her majority until it ends or
+//! she revokes it, as an authorisation does.
 //!
 //! # Access
 //! In this order:
@@ -43,7 +97,8 @@
 //!    correct it; once it is active, consents decide for her too;
 //! 3. a records officer of the submitting organization, and one of another organization while she
 //!    is asked for, for `HUAPRV`, while it is pending;
-//! 4. everybody else only active versions, as the patient's consents decide ([`stela_consent`]).
+//! 4. a delegate for `read`, active versions, for the purpose of his kind ([Delegates](#delegates));
+//! 5. everybody else only active versions, as the patient's consents decide ([`stela_consent`]).
 //!
 //! Of an erased record nobody reads anything: the reason is `erased`, for the patient too.
 //!
@@ -120,7 +175,11 @@
 //! | `e·fingerprint` | its owner's organization, role and patient id |
 //! | `o·organization·role·fingerprint` | `1`: keys by role at an organization |
 //! | `q·patient·fingerprint` | `1`: keys of a patient |
-//! | `a·patient·time·transaction` | an audit entry; for a granted consent the consent itself |
+//! | `a·patient·time·transaction` | an audit entry; for a consent that the registering certificate granted the consent itself |
+//! | `m·patient·certificate` | who authorised this certificate of hers and when; for a rebinding from when on it counts |
+//! | `d·patient·delegate·delegation` | a delegation; deleted when it is ended |
+//! | `j·patient·request` | a request for consent |
+//! | `l·patient·request` | its answer or withdrawal; absent while it is open |
 //!
 //! Values equal to an argument cost a reference in the transaction instead of the bytes.
 //!
@@ -139,16 +198,20 @@
 //! | `consent.granted`, `consent.revoked` | the consent instead of a record |
 //! | `keys.shared` | |
 //! | `access.permitted`, `access.denied` | |
+//! | `patient.rebinding`, `patient.rebinding-cancelled`, `certificate.added`, `certificate.removed` | the certificate instead of a record |
+//! | `delegate.named`, `delegation.activated`, `delegation.ended` | the delegation instead of a record |
+//! | `key.registered`, `key.rotated` | the certificate alone |
+//! | `consent.requested`, `consent.request-answered` (with `consent.granted` when it was approved), `consent.request-withdrawn` | the request instead of a record |
 
 mod access;
 pub mod answer;
 mod audit;
 mod caller;
+mod certificate;
 mod consent;
 mod consent_request;
 mod delegate;
 mod describe;
-mod device;
 mod encryption;
 mod erasure;
 pub mod event;
@@ -189,49 +252,63 @@ pub fn invoke(
     function: &str,
     arguments: &[Vec<u8>],
 ) -> Result<Vec<u8>, ContractError> {
-    let call = Call { ledger, arguments };
-    match function {
-        "register_patient" => call.run(patient::register),
-        "register_encryption_key" => call.run_raw(encryption::register),
-        "encryption_keys" => call.run(encryption::list),
-        "submit_record" => call.run_raw(record::submit),
-        "amend_record" => call.run_raw(record::amend),
-        "confirm_record" => call.run(review::confirm),
-        "reject_record" => call.run(review::reject),
-        "grant_consent" => call.run_raw(consent::grant),
-        "revoke_consent" => call.run(consent::revoke),
-        "list_consents" => call.run(consent::list),
-        "share_keys" => call.run(wraps::share),
-        "request_access" => call.run(access::request),
-        "read_grant" => call.run(access::read_grant),
-        "get_record" => call.run(record::get),
-        "record_history" => call.run(record::history),
-        "list_records" => call.run(record::list),
-        "audit_trail" => call.run(audit::trail),
-        "add_device" => call.run(device::add),
-        "remove_device" => call.run(device::remove),
-        "rebind_patient" => call.run(device::rebind),
-        "cancel_rebinding" => call.run(device::cancel),
-        "list_devices" => call.run(device::list),
-        "encryption_key_history" => call.run(encryption::history),
-        "name_delegate" => call.run(delegate::name),
-        "end_delegation" => call.run(delegate::end),
-        "activate_delegation" => call.run(delegate::activate),
-        "list_delegates" => call.run(delegate::list),
-        "grant_consent_for" => call.run(consent::grant_for),
-        "request_consent" => call.run(consent_request::ask),
-        "answer_consent_request" => call.run(consent_request::answer),
-        "withdraw_consent_request" => call.run(consent_request::withdraw),
-        "list_consent_requests" => call.run(consent_request::list),
-        "request_erasure" => call.run(erasure::request),
-        "decline_erasure" => call.run(erasure::decline),
-        "erase_record" => call.run(erasure::erase),
-        "erasures" => call.run(erasure::list),
-        "concerns" => call.run(notice::concerns),
-        "accounting" => call.run(rights::accounting),
-        "readers" => call.run(rights::readers),
-        _ => Err(ContractError::unknown_function()),
-    }
+    run(function, Call { ledger, arguments })
+}
+
+macro_rules! functions {
+    ($($name:literal => $call:ident.$run:ident($function:path),)+) => {
+        /// Every function of the contract.
+        pub const FUNCTIONS: &[&str] = &[$($name),+];
+
+        fn run(function: &str, call: Call<'_>) -> Result<Vec<u8>, ContractError> {
+            match function {
+                $($name => call.$run($function),)+
+                _ => Err(ContractError::unknown_function()),
+            }
+        }
+    };
+}
+
+functions! {
+    "register_patient" => call.run(patient::register),
+    "register_encryption_key" => call.run_raw(encryption::register),
+    "encryption_keys" => call.run(encryption::list),
+    "submit_record" => call.run_raw(record::submit),
+    "amend_record" => call.run_raw(record::amend),
+    "confirm_record" => call.run(review::confirm),
+    "reject_record" => call.run(review::reject),
+    "grant_consent" => call.run_raw(consent::grant),
+    "revoke_consent" => call.run(consent::revoke),
+    "list_consents" => call.run(consent::list),
+    "share_keys" => call.run(wraps::share),
+    "request_access" => call.run(access::request),
+    "read_grant" => call.run(access::read_grant),
+    "get_record" => call.run(record::get),
+    "record_history" => call.run(record::history),
+    "list_records" => call.run(record::list),
+    "audit_trail" => call.run(audit::trail),
+    "add_certificate" => call.run(certificate::add),
+    "remove_certificate" => call.run(certificate::remove),
+    "rebind_patient" => call.run(certificate::rebind),
+    "cancel_rebinding" => call.run(certificate::cancel),
+    "list_certificates" => call.run(certificate::list),
+    "encryption_key_history" => call.run(encryption::history),
+    "name_delegate" => call.run(delegate::name),
+    "end_delegation" => call.run(delegate::end),
+    "activate_delegation" => call.run(delegate::activate),
+    "list_delegates" => call.run(delegate::list),
+    "grant_consent_for" => call.run(consent::grant_for),
+    "request_consent" => call.run(consent_request::ask),
+    "answer_consent_request" => call.run(consent_request::answer),
+    "withdraw_consent_request" => call.run(consent_request::withdraw),
+    "list_consent_requests" => call.run(consent_request::list),
+    "request_erasure" => call.run(erasure::request),
+    "decline_erasure" => call.run(erasure::decline),
+    "erase_record" => call.run(erasure::erase),
+    "erasures" => call.run(erasure::list),
+    "concerns" => call.run(notice::concerns),
+    "accounting" => call.run(rights::accounting),
+    "readers" => call.run(rights::readers),
 }
 
 struct Call<'a> {

@@ -42,7 +42,7 @@ pub const SETTINGS_BYTES_MAX: usize = 4096;
 /// settings do not say: 72 hours, in milliseconds.
 pub const REBIND_WAIT_MS: u64 = 72 * 3_600_000;
 /// Certificates of one patient.
-pub const DEVICES_MAX: u32 = 8;
+pub const CERTIFICATES_MAX: u32 = 8;
 /// Certificates beyond those that rebindings may add, so that a patient who lost them all is not
 /// kept out.
 pub const REBOUND_MAX: u32 = 8;

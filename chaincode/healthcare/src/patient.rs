@@ -7,8 +7,8 @@ use stela_guest::{ContractError, Ledger, json};
 use crate::answer::{AuditKind, Done};
 use crate::audit::{self, Stored};
 use crate::caller::Caller;
+use crate::certificate;
 use crate::delegate;
-use crate::device;
 use crate::event::{self, PatientEvent};
 use crate::keys;
 use crate::request::RegisterPatient;
@@ -39,7 +39,7 @@ pub(crate) fn register(
     let patient = request.patient;
     audit::write(ledger, &patient, Stored::by(AuditKind::Registered, &caller))?;
     event::set(ledger, event::PATIENT_REGISTERED, &PatientEvent { patient })?;
-    device::register(ledger, &patient, &caller.fingerprint)?;
+    certificate::register(ledger, &patient, &caller.fingerprint)?;
     let entry = Patient {
         organization: caller.organization,
         certificate: caller.fingerprint,
@@ -135,7 +135,7 @@ pub(crate) fn is(
 ) -> Result<bool, ContractError> {
     Ok(caller.claims_patient(patient)
         && caller.organization == load(ledger, patient)?.organization
-        && device::counts(ledger, patient, &caller.fingerprint)?)
+        && certificate::counts(ledger, patient, &caller.fingerprint)?)
 }
 
 /// The patient, when the caller is she; refuses everybody else.
@@ -147,7 +147,7 @@ pub(crate) fn must_be(
     must_claim(caller, patient)?;
     let registered = load(ledger, patient)?;
     must_be_home(caller, &registered.organization)?;
-    if device::counts(ledger, patient, &caller.fingerprint)? {
+    if certificate::counts(ledger, patient, &caller.fingerprint)? {
         return Ok(registered);
     }
     let rule = "the patient has not authorised your certificate, or a rebinding to it waits";

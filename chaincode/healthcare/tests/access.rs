@@ -566,8 +566,8 @@ fn a_renewed_certificate_is_hers_when_the_one_before_says_so() {
     let mut clinic = Clinic::with_consent();
     let renewed = certificate("HospitalA", "patient");
     let patient = clinic.patient.clone();
-    let device = json!({"patient": id(PATIENT), "certificate": "99".repeat(32)});
-    clinic.ok(&patient, "add_device", device);
+    let own = json!({"patient": id(PATIENT), "certificate": "99".repeat(32)});
+    clinic.ok(&patient, "add_certificate", own);
     let of_patient = json!({"patient": id(PATIENT)});
     let version = json!({"patient": id(PATIENT), "record": id(RECORD), "version": 1});
     let consent = with(to_b(), "id", json!(id(CONSENT + 1)));

@@ -7,7 +7,7 @@ use crate::value::{ConsentReason, DelegateKind, DelegateScope, PublicKeyText, Re
 
 answer! {
     /// A certificate of a patient.
-    Device {
+    FiledCertificate {
         /// SHA-256 of the certificate.
         certificate: Fingerprint,
         /// The certificate that added it; for the first one itself, for a rebinding the officer's.
@@ -24,9 +24,9 @@ answer! {
 
 answer! {
     /// A patient's certificates: all of them, there are only a few.
-    Devices {
+    Certificates {
         /// The certificates.
-        devices: Vec<Device>,
+        certificates: Vec<FiledCertificate>,
     }
 }
 

@@ -5,11 +5,11 @@ use stela_guest::{Key, KeyRange};
 
 use super::{Result, key, range, text};
 
-pub(crate) fn device(patient: &Id, certificate: &Fingerprint) -> Result<Key> {
-    key("m", &[&text(patient), &text(certificate)])
+pub(crate) fn certificate(patient: &Id, fingerprint: &Fingerprint) -> Result<Key> {
+    key("m", &[&text(patient), &text(fingerprint)])
 }
 
-pub(crate) fn devices(patient: &Id) -> Result<KeyRange> {
+pub(crate) fn certificates(patient: &Id) -> Result<KeyRange> {
     range("m", &[&text(patient)])
 }
 
@@ -51,7 +51,7 @@ mod tests {
             let expected = expected.replace('.', "\0");
             assert_eq!(key.unwrap().as_bytes(), expected.as_bytes());
         };
-        check(device(&id, &hash), format!("m.{id_text}.{hash_text}."));
+        check(certificate(&id, &hash), format!("m.{id_text}.{hash_text}."));
         check(
             delegation(&id, &hash, &id),
             format!("d.{id_text}.{hash_text}.{id_text}."),

@@ -6,8 +6,8 @@ use stela_consent::{Consent, Fingerprint, Id};
 use crate::value::{Answer, ConsentReason, DelegateKind, DelegateScope};
 
 request! {
-    /// `add_device`, `remove_device`, `rebind_patient` and `cancel_rebinding`.
-    Device {
+    /// `add_certificate`, `remove_certificate`, `rebind_patient` and `cancel_rebinding`.
+    OwnCertificate {
         /// The patient.
         patient: Id,
         /// SHA-256 of the certificate.
@@ -16,8 +16,8 @@ request! {
 }
 
 request! {
-    /// `list_devices`.
-    ListDevices {
+    /// `list_certificates`.
+    ListCertificates {
         /// The patient.
         patient: Id,
     }

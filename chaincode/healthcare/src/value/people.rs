@@ -57,7 +57,7 @@ pub enum DelegateScope {
     Consent,
     /// Read her records.
     Read,
-    /// Use her rights: audit trail, delegates and devices, and stopping a rebinding.
+    /// Use her rights: audit trail, delegates and certificates, and stopping a rebinding.
     Rights,
 }
 

@@ -5,23 +5,23 @@ use serde::{Deserialize, Serialize};
 use stela_consent::{Fingerprint, Id, Role};
 use stela_guest::{ContractError, Ledger, json};
 
-use crate::answer::{self, AuditKind, Devices, Done};
-use crate::audit::{self, Stored};
+use crate::answer::{AuditKind, Certificates, Done, FiledCertificate};
+use crate::audit;
 use crate::caller::Caller;
 use crate::delegate;
 use crate::encryption;
-use crate::event::{self, DeviceEvent, RebindingEvent};
+use crate::event::{self, CertificateEvent, RebindingEvent};
 use crate::keys;
-use crate::limits::{DEVICES_MAX, REBOUND_MAX};
+use crate::limits::{CERTIFICATES_MAX, REBOUND_MAX};
 use crate::patient::{self, Acting};
-use crate::request::{Device as Named, ListDevices};
+use crate::request::{ListCertificates, OwnCertificate as Named};
 use crate::settings::Settings;
 use crate::value::DelegateScope;
 
 /// What the state keeps of one certificate.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Device {
+struct Stored {
     /// Who added it.
     by: Fingerprint,
     #[serde(rename = "time")]
@@ -31,7 +31,7 @@ struct Device {
     from_ms: Option<u64>,
 }
 
-impl Device {
+impl Stored {
     fn counts(&self, time_ms: u64) -> bool {
         self.from_ms.is_none_or(|from| from <= time_ms)
     }
@@ -44,7 +44,7 @@ pub(crate) fn counts(
     certificate: &Fingerprint,
 ) -> Result<bool, ContractError> {
     let time_ms = ledger.invocation().timestamp_ms;
-    Ok(load(ledger, patient, certificate)?.is_some_and(|device| device.counts(time_ms)))
+    Ok(load(ledger, patient, certificate)?.is_some_and(|stored| stored.counts(time_ms)))
 }
 
 /// Authorises the certificate with which a patient registers.
@@ -63,18 +63,18 @@ pub(crate) fn add(ledger: &mut dyn Ledger, request: Named) -> Result<Done, Contr
     } = request;
     let caller = Caller::of(ledger)?;
     patient::must_be(ledger, &caller, &patient)?;
-    let devices = all(ledger, &patient)?;
-    must_be_new(&devices, &certificate)?;
-    if devices.len() >= DEVICES_MAX as usize {
-        return Err(too_many(DEVICES_MAX));
+    let authorised = all(ledger, &patient)?;
+    must_be_new(&authorised, &certificate)?;
+    if authorised.len() >= CERTIFICATES_MAX as usize {
+        return Err(too_many(CERTIFICATES_MAX));
     }
     put(ledger, &patient, &certificate, &caller.fingerprint, None)?;
     told(
         ledger,
         &caller,
         &request,
-        AuditKind::DeviceAdded,
-        event::DEVICE_ADDED,
+        AuditKind::CertificateAdded,
+        event::CERTIFICATE_ADDED,
     )
 }
 
@@ -86,28 +86,28 @@ pub(crate) fn remove(ledger: &mut dyn Ledger, request: Named) -> Result<Done, Co
     let caller = Caller::of(ledger)?;
     patient::must_be(ledger, &caller, &patient)?;
     let time_ms = ledger.invocation().timestamp_ms;
-    let devices = all(ledger, &patient)?;
-    let removed = find(&devices, &certificate)?;
+    let authorised = all(ledger, &patient)?;
+    let removed = find(&authorised, &certificate)?;
     if !removed.counts(time_ms) {
         return Err(
             ContractError::wrong_state("a rebinding that waits is cancelled").at("certificate"),
         );
     }
-    let mut others = devices.iter().filter(|(other, _)| *other != certificate);
-    if !others.any(|(_, device)| device.counts(time_ms)) {
+    let mut others = authorised.iter().filter(|(other, _)| *other != certificate);
+    if !others.any(|(_, stored)| stored.counts(time_ms)) {
         return Err(
             ContractError::wrong_state("her last certificate stays: add another first")
                 .at("certificate"),
         );
     }
-    ledger.delete(&keys::device(&patient, &certificate)?);
+    ledger.delete(&keys::certificate(&patient, &certificate)?);
     encryption::withdraw(ledger, &patient, &certificate)?;
     told(
         ledger,
         &caller,
         &request,
-        AuditKind::DeviceRemoved,
-        event::DEVICE_REMOVED,
+        AuditKind::CertificateRemoved,
+        event::CERTIFICATE_REMOVED,
     )
 }
 
@@ -119,13 +119,13 @@ pub(crate) fn rebind(ledger: &mut dyn Ledger, request: Named) -> Result<Done, Co
     let caller = Caller::of(ledger)?;
     must_be_privacy_officer(ledger, &caller, &patient)?;
     let time_ms = ledger.invocation().timestamp_ms;
-    let devices = all(ledger, &patient)?;
-    must_be_new(&devices, &certificate)?;
-    if devices.iter().any(|(_, device)| !device.counts(time_ms)) {
+    let authorised = all(ledger, &patient)?;
+    must_be_new(&authorised, &certificate)?;
+    if authorised.iter().any(|(_, stored)| !stored.counts(time_ms)) {
         return Err(ContractError::wrong_state("another rebinding waits").at("patient"));
     }
-    if devices.len() >= (DEVICES_MAX + REBOUND_MAX) as usize {
-        return Err(too_many(DEVICES_MAX + REBOUND_MAX));
+    if authorised.len() >= (CERTIFICATES_MAX + REBOUND_MAX) as usize {
+        return Err(too_many(CERTIFICATES_MAX + REBOUND_MAX));
     }
     let from = time_ms.saturating_add(Settings::of(ledger)?.rebind_wait_ms);
     put(
@@ -135,7 +135,7 @@ pub(crate) fn rebind(ledger: &mut dyn Ledger, request: Named) -> Result<Done, Co
         &caller.fingerprint,
         Some(from),
     )?;
-    let entry = Stored::by(AuditKind::Rebinding, &caller).of_certificate(certificate);
+    let entry = audit::Stored::by(AuditKind::Rebinding, &caller).with_subject(certificate);
     audit::write(ledger, &patient, entry)?;
     let event = RebindingEvent {
         patient,
@@ -161,11 +161,12 @@ pub(crate) fn cancel(ledger: &mut dyn Ledger, request: Named) -> Result<Done, Co
                 .at("certificate"),
         );
     }
-    ledger.delete(&keys::device(&patient, &certificate)?);
-    let mut entry = Stored::by(AuditKind::RebindingCancelled, &caller).of_certificate(certificate);
+    ledger.delete(&keys::certificate(&patient, &certificate)?);
+    let mut entry =
+        audit::Stored::by(AuditKind::RebindingCancelled, &caller).with_subject(certificate);
     entry.delegation = acting.and_then(|acting| acting.delegation());
     audit::write(ledger, &patient, entry)?;
-    let event = DeviceEvent {
+    let event = CertificateEvent {
         patient,
         certificate,
     };
@@ -203,32 +204,35 @@ pub(crate) fn must_be_privacy_officer(
 
 pub(crate) fn list(
     ledger: &mut dyn Ledger,
-    request: ListDevices,
-) -> Result<Devices, ContractError> {
+    request: ListCertificates,
+) -> Result<Certificates, ContractError> {
     let caller = Caller::of(ledger)?;
     let patient = request.patient;
     delegate::must_oversee(ledger, &caller, &patient)?;
     let time_ms = ledger.invocation().timestamp_ms;
-    let answer = |(certificate, device): (Fingerprint, Device)| answer::Device {
+    let answer = |(certificate, stored): (Fingerprint, Stored)| FiledCertificate {
         certificate,
-        by: device.by,
-        time: device.time_ms,
-        from: device.from_ms,
-        counts: device.counts(time_ms),
+        by: stored.by,
+        time: stored.time_ms,
+        from: stored.from_ms,
+        counts: stored.counts(time_ms),
     };
-    let devices = all(ledger, &patient)?;
-    Ok(Devices {
-        devices: devices.into_iter().map(answer).collect(),
+    let authorised = all(ledger, &patient)?;
+    Ok(Certificates {
+        certificates: authorised.into_iter().map(answer).collect(),
     })
 }
 
 /// Every certificate of a patient. Reading them makes a transaction conflict with every other one
 /// that adds or removes one, so that two cannot remove each other.
-fn all(ledger: &dyn Ledger, patient: &Id) -> Result<Vec<(Fingerprint, Device)>, ContractError> {
-    let found = ledger.range(&keys::devices(patient)?, DEVICES_MAX + REBOUND_MAX + 1);
+fn all(ledger: &dyn Ledger, patient: &Id) -> Result<Vec<(Fingerprint, Stored)>, ContractError> {
+    let found = ledger.range(
+        &keys::certificates(patient)?,
+        CERTIFICATES_MAX + REBOUND_MAX + 1,
+    );
     let read = |entry: &stela_guest::Entry| {
-        let device = json::stored("certificate", &entry.value)?;
-        Ok((keys::attribute(&entry.key, 1)?, device))
+        let stored = json::stored("certificate", &entry.value)?;
+        Ok((keys::attribute(&entry.key, 1)?, stored))
     };
     found.entries.iter().map(read).collect()
 }
@@ -237,25 +241,25 @@ fn load(
     ledger: &dyn Ledger,
     patient: &Id,
     certificate: &Fingerprint,
-) -> Result<Option<Device>, ContractError> {
-    let value = ledger.get(&keys::device(patient, certificate)?);
+) -> Result<Option<Stored>, ContractError> {
+    let value = ledger.get(&keys::certificate(patient, certificate)?);
     value.map(|v| json::stored("certificate", &v)).transpose()
 }
 
 fn find<'a>(
-    devices: &'a [(Fingerprint, Device)],
+    authorised: &'a [(Fingerprint, Stored)],
     certificate: &Fingerprint,
-) -> Result<&'a Device, ContractError> {
-    let mut named = devices.iter().filter(|(other, _)| other == certificate);
-    let found = named.next().map(|(_, device)| device);
+) -> Result<&'a Stored, ContractError> {
+    let mut named = authorised.iter().filter(|(other, _)| other == certificate);
+    let found = named.next().map(|(_, stored)| stored);
     found.ok_or_else(|| ContractError::not_found("certificate"))
 }
 
 fn must_be_new(
-    devices: &[(Fingerprint, Device)],
+    authorised: &[(Fingerprint, Stored)],
     certificate: &Fingerprint,
 ) -> Result<(), ContractError> {
-    match find(devices, certificate) {
+    match find(authorised, certificate) {
         Ok(_) => Err(ContractError::already_exists("certificate")),
         Err(_) => Ok(()),
     }
@@ -276,14 +280,14 @@ fn put(
     by: &Fingerprint,
     from_ms: Option<u64>,
 ) -> Result<(), ContractError> {
-    let device = Device {
+    let stored = Stored {
         by: *by,
         time_ms: ledger.invocation().timestamp_ms,
         from_ms,
     };
     ledger.put(
-        &keys::device(patient, certificate)?,
-        &json::encode(&device)?,
+        &keys::certificate(patient, certificate)?,
+        &json::encode(&stored)?,
     );
     Ok(())
 }
@@ -299,9 +303,9 @@ fn told(
         patient,
         certificate,
     } = *request;
-    let entry = Stored::by(kind, caller).of_certificate(certificate);
+    let entry = audit::Stored::by(kind, caller).with_subject(certificate);
     audit::write(ledger, &patient, entry)?;
-    let event = DeviceEvent {
+    let event = CertificateEvent {
         patient,
         certificate,
     };
