@@ -90,7 +90,7 @@ answer! {
         /// The provision in it: empty for the base provision, `[i]` for exception `i`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         provision: Option<Vec<u8>>,
-        /// Why: `permitted`, or a code of [`stela_consent::Reason`].
+        /// Why: `permitted`, or a code of [`stela_consent::Reason`] or of [`crate::Refusal`].
         reason: String,
         /// The delegation, when it rests on one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,6 +110,12 @@ answer! {
         purpose: Purpose,
         /// When the permit ends.
         expires: u64,
+        /// The study for which it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        study: Option<Id>,
+        /// For a study: who the patient is, when her consent lets the study know (`RSREID`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        patient: Option<Id>,
         /// The version's metadata.
         record: RecordVersion,
     }
@@ -138,9 +144,10 @@ answer! {
         /// How the record was erased.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         erased: Option<Tombstone>,
-        /// Whom it is about.
+        /// Whom it is about; for who reads for a study, her pseudonym in it.
         patient: Id,
-        /// The author's certificate.
+        /// The author's certificate; for who reads for a study, zeros when it is the patient's own
+        /// or her device's.
         author: Fingerprint,
         /// The author's organization.
         organization: Organization,
@@ -161,6 +168,9 @@ answer! {
         header: HeaderText,
         /// The commitment to the key.
         commitment: Hex<32>,
+        /// For a device's window of observations: what anchors it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<Window>,
         /// Commitments to the lists of wrapped keys; none once the record is erased.
         wraps: Vec<Hex<32>>,
     }
@@ -227,6 +237,18 @@ pub enum AuditKind {
     AccessPermitted,
     /// An access was denied.
     AccessDenied,
+    /// A practitioner broke the glass.
+    EmergencyAccessed,
+    /// That was reviewed.
+    EmergencyReviewed,
+    /// The patient joined a study.
+    StudyJoined,
+    /// She left it.
+    StudyLeft,
+    /// A device was bound to her.
+    DeviceBound,
+    /// It was released.
+    DeviceReleased,
     /// A certificate of the patient was added.
     CertificateAdded,
     /// It was removed.
@@ -286,28 +308,46 @@ answer! {
         /// Why access was asked for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         purpose: Option<Purpose>,
-        /// Why it was decided so, or why a version was rejected.
+        /// Why it was decided so, why a version was rejected, why the glass was broken, or what the
+        /// review of that found.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
         /// The delegation that was named, ended or activated, or under which a delegate acted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         delegation: Option<Id>,
         /// The other certificate that it is about: one that was added, removed or rebound, a
-        /// delegate's, or that of the owner of a key.
+        /// delegate's, that of the owner of a key, that of the reader of a reviewed emergency, or a
+        /// device's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         subject: Option<Fingerprint>,
         /// The request for consent that was made, answered or withdrawn.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         consent_request: Option<Id>,
+        /// The study for which access was asked, or that the patient joined or left.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        study: Option<Id>,
+        /// The transaction that permitted a reviewed emergency.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<Hex<32>>,
+        /// For a denied access that its requester did not have committed: the organization whose
+        /// peer noted it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        noted_by: Option<Organization>,
     }
 }
 
+mod device;
+mod emergency;
 mod erasure;
 mod review;
 mod rights;
+mod study;
 
+pub use device::*;
+pub use emergency::*;
 pub use erasure::*;
 pub use review::*;
 pub use rights::*;
+pub use study::*;
 mod people;
 pub use people::*;

@@ -41,6 +41,12 @@ pub(crate) struct Stored {
     subject: Option<Fingerprint>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) consent_request: Option<Id>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) study: Option<Id>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) request: Option<Hex<32>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) noted_by: Option<Organization>,
 }
 
 impl Stored {
@@ -60,6 +66,9 @@ impl Stored {
             delegation: None,
             subject: None,
             consent_request: None,
+            study: None,
+            request: None,
+            noted_by: None,
         }
     }
 
@@ -91,6 +100,21 @@ pub(crate) fn write_granted(
     consent: &[u8],
 ) -> Result<(), ContractError> {
     put(ledger, patient, consent)
+}
+
+/// Writes the entry of another transaction, which did not come.
+pub(crate) fn write_for(
+    ledger: &mut dyn Ledger,
+    patient: &Id,
+    (time_ms, transaction): (u64, &Hex<32>),
+    entry: Stored,
+) -> Result<(), ContractError> {
+    let key = keys::audit(patient, time_ms, transaction)?;
+    if ledger.get(&key).is_some() {
+        return Err(ContractError::already_exists("transaction"));
+    }
+    ledger.put(&key, &json::encode(&entry)?);
+    Ok(())
 }
 
 fn put(ledger: &mut dyn Ledger, patient: &Id, value: &[u8]) -> Result<(), ContractError> {
@@ -151,6 +175,9 @@ pub(crate) fn read(entry: &Entry, patient: &Patient) -> Result<AuditEntry, Contr
         delegation: stored.delegation,
         subject: stored.subject,
         consent_request: stored.consent_request,
+        study: stored.study,
+        request: stored.request,
+        noted_by: stored.noted_by,
     })
 }
 
@@ -173,5 +200,8 @@ fn granted(consent: &Consent, patient: &Patient, time: u64, transaction: Hex<32>
         delegation: None,
         subject: None,
         consent_request: None,
+        study: None,
+        request: None,
+        noted_by: None,
     }
 }

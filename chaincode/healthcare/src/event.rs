@@ -1,7 +1,7 @@
 //! What listeners are told. Payloads are JSON and carry ids only.
 
 use serde::{Deserialize, Serialize};
-use stela_consent::{Fingerprint, Id};
+use stela_consent::{Fingerprint, Hex, Id};
 use stela_guest::{ContractError, Ledger, json};
 
 use crate::value::Cid;
@@ -61,6 +61,27 @@ pub const CONSENT_REQUESTED: &str = "consent.requested";
 pub const CONSENT_REQUEST_ANSWERED: &str = "consent.request-answered";
 /// `consent.request-withdrawn`: [`ConsentRequestEvent`].
 pub const CONSENT_REQUEST_WITHDRAWN: &str = "consent.request-withdrawn";
+/// `emergency.accessed`, for the patient, her privacy officers and whoever is on call with the
+/// key: [`EmergencyEvent`].
+pub const EMERGENCY_ACCESSED: &str = "emergency.accessed";
+/// `emergency.reviewed`: [`EmergencyEvent`].
+pub const EMERGENCY_REVIEWED: &str = "emergency.reviewed";
+/// `study.registered`: [`StudyEvent`].
+pub const STUDY_REGISTERED: &str = "study.registered";
+/// `study.ended`, before its time: [`StudyEvent`].
+pub const STUDY_ENDED: &str = "study.ended";
+/// `study.enrolled`, which does not say whom: [`StudyEvent`].
+pub const STUDY_ENROLLED: &str = "study.enrolled";
+/// `study.withdrawn`, which does not say who: [`StudyEvent`].
+pub const STUDY_WITHDRAWN: &str = "study.withdrawn";
+/// `device.bound`: [`DeviceEvent`].
+pub const DEVICE_BOUND: &str = "device.bound";
+/// `device.released`: [`DeviceEvent`].
+pub const DEVICE_RELEASED: &str = "device.released";
+/// `vital-signs.gap`, observations of the device are missing: [`WindowEvent`].
+pub const VITAL_SIGNS_GAP: &str = "vital-signs.gap";
+/// `vital-signs.alert`, a value outside the patient's thresholds: [`WindowEvent`].
+pub const VITAL_SIGNS_ALERT: &str = "vital-signs.alert";
 
 /// About a patient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,6 +213,46 @@ pub struct ConsentRequestEvent {
     /// The consent that was granted in answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consent: Option<Id>,
+}
+
+/// About an emergency access.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmergencyEvent {
+    /// The patient.
+    pub patient: Id,
+    /// The record.
+    pub record: Id,
+    /// The version.
+    pub version: u32,
+    /// The transaction that permitted it.
+    pub request: Hex<32>,
+}
+
+/// About a study.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StudyEvent {
+    /// The study.
+    pub study: Id,
+}
+
+/// About a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceEvent {
+    /// The patient.
+    pub patient: Id,
+    /// The device's certificate.
+    pub device: Fingerprint,
+}
+
+/// About a window of observations: neither a value nor a code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowEvent {
+    /// The patient.
+    pub patient: Id,
+    /// The record that is the window.
+    pub record: Id,
+    /// The device's certificate.
+    pub device: Fingerprint,
 }
 
 pub(crate) fn set<T: Serialize>(

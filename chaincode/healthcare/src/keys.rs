@@ -4,11 +4,17 @@ use data_encoding::BASE64URL_NOPAD;
 use stela_consent::{Fingerprint, Hex, Id, Organization, Role};
 use stela_guest::{ContractError, Key, KeyRange};
 
+mod device;
+mod emergency;
 mod erasure;
 mod review;
+mod study;
 
+pub(crate) use device::*;
+pub(crate) use emergency::*;
 pub(crate) use erasure::*;
 pub(crate) use review::*;
+pub(crate) use study::*;
 
 type Result<T> = std::result::Result<T, ContractError>;
 
@@ -146,15 +152,15 @@ pub(crate) fn encryption_keys_by_patient(patient: &Id) -> Result<KeyRange> {
     range("q", &[&text(patient)])
 }
 
+/// Twelve digits of hexadecimal, which sort by time until the year 10889.
+fn time_text(time_ms: u64) -> String {
+    format!("{time_ms:012x}")
+}
+
 pub(crate) fn audit(patient: &Id, time_ms: u64, transaction: &Hex<32>) -> Result<Key> {
-    // Twelve digits of hexadecimal sort by time until the year 10889.
     key(
         "a",
-        &[
-            &text(patient),
-            &format!("{time_ms:012x}"),
-            &text(transaction),
-        ],
+        &[&text(patient), &time_text(time_ms), &text(transaction)],
     )
 }
 
@@ -170,7 +176,7 @@ pub(crate) fn audit_between(patient: &Id, from_ms: u64, to_ms: u64) -> Result<Op
     if from_ms >= to_ms {
         return Ok(None);
     }
-    let at = |time_ms: u64| key("a", &[&text(patient), &format!("{time_ms:012x}")]);
+    let at = |time_ms: u64| key("a", &[&text(patient), &time_text(time_ms)]);
     let trail = audit_trail(patient)?;
     let rest = trail.from(at(from_ms)?.as_bytes());
     Ok(rest.and_then(|rest| rest.until(at(to_ms).ok()?.as_bytes())))
@@ -226,6 +232,39 @@ mod tests {
             encryption_key_by_patient(&id, &hash),
             format!("q.{id_text}.{hash_text}."),
         );
+        check(emergency(&id, &hash), format!("ue.{id_text}.{hash_text}."));
+        check(
+            emergency_review(&id, &hash),
+            format!("uf.{id_text}.{hash_text}."),
+        );
+        check(
+            open_review(&hash, 77, &hash),
+            format!("u.{hash_text}.00000000004d.{hash_text}."),
+        );
+        check(
+            open_review_at(&"A".parse().unwrap(), &id, &hash),
+            format!("uo.A.{id_text}.{hash_text}."),
+        );
+        check(study(&id), format!("st.{id_text}."));
+        check(sponsor(&id), format!("so.{id_text}."));
+        check(end_of_study(&id), format!("sx.{id_text}."));
+        check(
+            investigator(&id, &hash),
+            format!("si.{id_text}.{hash_text}."),
+        );
+        check(
+            investigator_by_role(&id, &"A".parse().unwrap(), Role::Researcher),
+            format!("sr.{id_text}.A.researcher."),
+        );
+        check(enrolment(&id, &id), format!("sm.{id_text}.{id_text}."));
+        check(pseudonym(&id, &id), format!("sp.{id_text}.{id_text}."));
+        check(device(&hash), format!("vd.{hash_text}."));
+        check(
+            device_of_patient(&id, &hash),
+            format!("vp.{id_text}.{hash_text}."),
+        );
+        check(sequence(&hash), format!("vs.{hash_text}."));
+        check(window(&id), format!("vw.{id_text}."));
         check(
             audit(&id, 1_767_225_600_000, &hash),
             format!("a.{id_text}.019b76daa800.{hash_text}."),

@@ -190,6 +190,10 @@
 //! | Event | With, beside patient, record and version |
 //! |---|---|
 //! | `patient.registered` | the patient alone |
+//! | `patient.rebinding`, `patient.rebinding-cancelled`, `certificate.added`, `certificate.removed` | no record |
+//! | `delegate.named`, `delegation.activated`, `delegation.ended` | no record |
+//! | `key.registered`, `key.rotated` | no record |
+//! | `consent.requested`, `consent.request-answered` (with `consent.granted` when it was approved), `consent.request-withdrawn` | no record |
 //! | `record.submitted`, `record.reviewed` | |
 //! | `record.amended` | the version that it replaces |
 //! | `record.confirmed`, `record.rejected` | the CID, for storage nodes |
@@ -211,7 +215,10 @@ mod certificate;
 mod consent;
 mod consent_request;
 mod delegate;
+mod denied;
 mod describe;
+mod device;
+mod emergency;
 mod encryption;
 mod erasure;
 pub mod event;
@@ -226,6 +233,7 @@ pub mod request;
 mod review;
 mod rights;
 pub mod settings;
+mod study;
 mod value;
 mod wraps;
 
@@ -235,8 +243,9 @@ use stela_guest::{ContractError, Ledger, export_contract, json};
 
 pub use describe::describe_key;
 pub use value::{
-    Answer, Basis, Cid, ConsentReason, DeclineReason, DelegateKind, DelegateScope, EraseReason,
-    ErasureGround, HeaderText, PublicKeyText, RejectReason, RequestState, State,
+    Answer, Basis, Cid, ConsentReason, DeclineReason, DelegateKind, DelegateScope, DenyReason,
+    EmergencyReason, EraseReason, ErasureGround, Finding, HeaderText, PublicKeyText, Refusal,
+    RejectReason, RequestState, State,
 };
 
 export_contract!(invoke);
@@ -282,6 +291,23 @@ functions! {
     "list_consents" => call.run(consent::list),
     "share_keys" => call.run(wraps::share),
     "request_access" => call.run(access::request),
+    "note_denied_access" => call.run(denied::note),
+    "break_glass" => call.run(emergency::break_glass),
+    "review_emergency" => call.run(emergency::review),
+    "list_emergencies" => call.run(emergency::list),
+    "register_study" => call.run_raw(study::register),
+    "add_investigator" => call.run(study::add_investigator),
+    "remove_investigator" => call.run(study::remove_investigator),
+    "end_study" => call.run(study::end),
+    "get_study" => call.run(study::get),
+    "enrol" => call.run(study::enrol),
+    "withdraw_from_study" => call.run(study::withdraw),
+    "study_records" => call.run(study::records),
+    "study_cohort" => call.run(study::cohort),
+    "bind_device" => call.run(device::bind),
+    "release_device" => call.run(device::release),
+    "submit_window" => call.run_raw(device::submit),
+    "device_status" => call.run(device::status),
     "read_grant" => call.run(access::read_grant),
     "get_record" => call.run(record::get),
     "record_history" => call.run(record::history),

@@ -9,6 +9,22 @@ pub const CONSENTS_MAX: u32 = 999;
 pub const WRAPS_MAX: u32 = 200;
 /// How many of them others than the patient may add, the one it was submitted with included.
 pub const OTHERS_WRAPS_MAX: u32 = WRAPS_MAX / 2;
+/// How long an emergency permit lasts at most, when the settings do not say: four hours, in
+/// milliseconds.
+pub const EMERGENCY_MS: u64 = 4 * 3_600_000;
+/// How long an emergency access may wait for its review, when the settings do not say: 72 hours,
+/// in milliseconds.
+pub const EMERGENCY_REVIEW_MS: u64 = 72 * 3_600_000;
+/// The smallest count of patients that a study is told, when the settings do not say.
+pub const STUDY_FLOOR: u32 = 10;
+/// Purposes, labels and categories of a study, each.
+pub const STUDY_CODES_MAX: usize = 24;
+/// Certificates and roles that are a study's investigators, each.
+pub const INVESTIGATORS_MAX: u32 = 200;
+/// Patients of a study that a count can take into account.
+pub const COHORT_PATIENTS_MAX: u32 = 250;
+/// Records that a count can take into account.
+pub const COHORT_RECORDS_MAX: u32 = 1_500;
 /// Entries of a page when the request names no limit.
 pub const PAGE_DEFAULT: u32 = 50;
 /// Entries of a page.

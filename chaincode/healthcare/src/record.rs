@@ -14,6 +14,7 @@ use crate::audit::{self, Stored};
 use crate::caller::{Caller, must_be_question};
 use crate::consent;
 use crate::delegate::{self, Delegation};
+use crate::device;
 use crate::erasure;
 use crate::event::{self, AmendEvent, RecordEvent};
 use crate::filter::Filter;
@@ -21,8 +22,9 @@ use crate::keys;
 use crate::limits::{DATE_AHEAD_MS_MAX, VERSIONS_MAX};
 use crate::page::Wanted;
 use crate::patient;
-use crate::request::{GetRecord, ListRecords, RecordHistory, SubmitRecord};
+use crate::request::{GetRecord, ListRecords, RecordHistory, SubmitRecord, SubmitWindow};
 use crate::review::{self, Review};
+use crate::study;
 use crate::value::State;
 use crate::wraps;
 
@@ -59,6 +61,8 @@ pub(crate) struct Version {
     pub(crate) submission: SubmitRecord,
     pub(crate) author: Author,
     pub(crate) review: Option<Review>,
+    /// For a device's window of observations: as it was submitted.
+    pub(crate) window: Option<SubmitWindow>,
 }
 
 impl Version {
@@ -110,6 +114,10 @@ impl Version {
     pub(crate) fn answer(self, ledger: &dyn Ledger) -> Result<RecordVersion, ContractError> {
         let (state, replaces) = (self.state(), self.replaces());
         let submission = self.submission;
+        let window = self.window.as_ref();
+        let window = window
+            .map(|window| device::window(ledger, window))
+            .transpose()?;
         let (erased, wraps) = if self.head.erased {
             (
                 Some(erasure::tombstone(ledger, &submission.record)?),
@@ -139,11 +147,12 @@ impl Version {
             date: submission.date,
             header: submission.header,
             commitment: submission.commitment,
+            window,
             wraps,
         })
     }
 
-    fn summary(self) -> RecordSummary {
+    pub(crate) fn summary(self) -> RecordSummary {
         RecordSummary {
             record: self.submission.record,
             version: self.submission.version,
@@ -171,11 +180,7 @@ pub(crate) fn submit(
             "a new record has version 1",
         ));
     }
-    if ledger.get(&keys::record(&request.record)?).is_some() {
-        return Err(ContractError::already_exists("record"));
-    }
-    let index = keys::record_of_patient(&request.patient, &request.record)?;
-    ledger.put(&index, b"1");
+    must_be_new(ledger, &request)?;
     write(ledger, &caller, &request, argument, None)?;
     let entry = Stored::by(AuditKind::Submitted, &caller).about(request.record, 1);
     audit::write(ledger, &request.patient, entry)?;
@@ -186,6 +191,19 @@ pub(crate) fn submit(
     };
     event::set(ledger, event::RECORD_SUBMITTED, &event)?;
     Ok(Done {})
+}
+
+/// Refuses a record that is there, and files a new one under its patient.
+pub(crate) fn must_be_new(
+    ledger: &mut dyn Ledger,
+    request: &SubmitRecord,
+) -> Result<(), ContractError> {
+    if ledger.get(&keys::record(&request.record)?).is_some() {
+        return Err(ContractError::already_exists("record"));
+    }
+    let index = keys::record_of_patient(&request.patient, &request.record)?;
+    ledger.put(&index, b"1");
+    Ok(())
 }
 
 pub(crate) fn amend(
@@ -245,23 +263,11 @@ pub(crate) fn amend(
 /// The caller, when she may author records about this patient.
 fn author(ledger: &dyn Ledger, request: &SubmitRecord) -> Result<Caller, ContractError> {
     let caller = Caller::of(ledger)?;
-    let bound = match caller.role {
-        Role::Practitioner | Role::RecordsOfficer => false,
-        Role::Device | Role::Patient if caller.patient == Some(request.patient) => true,
-        Role::Device | Role::Patient => {
-            return Err(
-                ContractError::forbidden("your certificate is bound to another patient")
-                    .at("patient"),
-            );
-        }
+    match caller.role {
+        Role::Practitioner | Role::RecordsOfficer => patient::load(ledger, &request.patient)?,
+        Role::Patient => patient::must_be(ledger, &caller, &request.patient)?,
         _ => return Err(ContractError::forbidden("your role submits no records")),
     };
-    let home = patient::load(ledger, &request.patient)?.organization;
-    if caller.role == Role::Patient {
-        patient::must_be(ledger, &caller, &request.patient)?;
-    } else if bound {
-        patient::must_be_home(&caller, &home)?;
-    }
     let latest_ms = ledger
         .invocation()
         .timestamp_ms
@@ -275,7 +281,8 @@ fn author(ledger: &dyn Ledger, request: &SubmitRecord) -> Result<Caller, Contrac
     Ok(caller)
 }
 
-fn write(
+/// Writes a version, with the list of wrapped keys that comes with it.
+pub(crate) fn write(
     ledger: &mut dyn Ledger,
     caller: &Caller,
     request: &SubmitRecord,
@@ -344,12 +351,23 @@ pub(crate) fn load(
         .get(&keys::author(record, version)?)
         .ok_or_else(|| ContractError::corrupt_state("record"))?;
     let review = ledger.get(&keys::review(record, version)?);
+    let (submission, window) = submitted(&submission)?;
     Ok(Version {
         head,
-        submission: json::stored("record", &submission)?,
+        submission,
+        window,
         author: json::stored("record", &author)?,
         review: review.map(|r| json::stored("review", &r)).transpose()?,
     })
+}
+
+/// What was submitted stands as it was signed; a window has more fields than another record.
+fn submitted(argument: &[u8]) -> Result<(SubmitRecord, Option<SubmitWindow>), ContractError> {
+    if let Ok(submission) = json::stored("record", argument) {
+        return Ok((submission, None));
+    }
+    let window: SubmitWindow = json::stored("record", argument)?;
+    Ok((window.clone().into(), Some(window)))
 }
 
 /// One version of a record that must be about this patient.
@@ -372,7 +390,7 @@ pub(crate) fn erased() -> ContractError {
     ContractError::wrong_state("the record was erased").at("record")
 }
 
-fn other_patient() -> ContractError {
+pub(crate) fn other_patient() -> ContractError {
     ContractError::invalid("patient", "the record is about another patient")
 }
 
@@ -388,15 +406,17 @@ pub(crate) fn get(
     let version = load(ledger, &request.record, number)?;
     let sees = answers_for(ledger, &caller, &version)?
         || review::may_see(ledger, &caller, &version)?
-        || access::holds_permit(ledger, &caller, &version)?
         || reads_as_delegate(ledger, &caller, &version)?;
-    if !sees {
-        return Err(ContractError::forbidden(
+    if sees {
+        return version.answer(ledger);
+    }
+    match access::standing(ledger, &caller, &version)? {
+        Some(standing) => standing.show(ledger, version),
+        None => Err(ContractError::forbidden(
             "ask for access first: only those may see a record who answer for it or hold a permit",
         )
-        .at("record"));
+        .at("record")),
     }
-    version.answer(ledger)
 }
 
 /// How a record as a whole changed, the newest change first.
@@ -491,6 +511,9 @@ pub(crate) fn list(
     ledger: &mut dyn Ledger,
     request: ListRecords,
 ) -> Result<Page<RecordSummary>, ContractError> {
+    if let Some(study) = request.study {
+        return study::list(ledger, study, request);
+    }
     let caller = Caller::of(ledger)?;
     let filter = Filter::new(&request)?;
     let wanted = Wanted::new(request.limit, request.bookmark)?;

@@ -150,6 +150,9 @@ request! {
         record: Id,
         /// The version whose key is wrapped.
         version: u32,
+        /// For an officer who answers an emergency: whose permit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reader: Option<Fingerprint>,
     }
 }
 
@@ -164,13 +167,16 @@ request! {
         version: u32,
         /// Why.
         purpose: Purpose,
+        /// For which study. Then `patient` is her pseudonym in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        study: Option<Id>,
     }
 }
 
 request! {
     /// `read_grant`.
     ReadGrant {
-        /// The patient.
+        /// The patient; for a permit for a study, her pseudonym in it.
         patient: Id,
         /// The record's id.
         record: Id,
@@ -212,9 +218,13 @@ request! {
     ListRecords {
         /// The patient.
         patient: Id,
-        /// For callers to whom a consent must open the records: why. Without it `TREAT`.
+        /// For callers to whom a consent must open the records: why. Without it `TREAT`, or the
+        /// first of the study's purposes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         purpose: Option<Purpose>,
+        /// For which study. Then `patient` is her pseudonym in it, and `author` is not stated.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        study: Option<Id>,
         /// Only this kind of record.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         category: Option<Category>,
@@ -252,6 +262,7 @@ impl ListRecords {
         Self {
             patient,
             purpose: None,
+            study: None,
             category: None,
             label: None,
             from: None,
@@ -279,10 +290,16 @@ request! {
     }
 }
 
+mod device;
+mod emergency;
 mod erasure;
 mod rights;
+mod study;
 
+pub use device::*;
+pub use emergency::*;
 pub use erasure::*;
 pub use rights::*;
+pub use study::*;
 mod people;
 pub use people::*;

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use stela_guest::{ContractError, Ledger, json};
 
 use crate::limits::{
-    OFFICERS_MAX, REBIND_WAIT_MS, RETENTION_YEARS, RETENTION_YEARS_MAX, SETTINGS_BYTES_MAX,
+    EMERGENCY_MS, EMERGENCY_REVIEW_MS, OFFICERS_MAX, REBIND_WAIT_MS, RETENTION_YEARS,
+    RETENTION_YEARS_MAX, SETTINGS_BYTES_MAX, STUDY_FLOOR,
 };
 
 /// The contract's settings: one JSON object, unknown fields are refused, and what is not stated
@@ -21,6 +22,13 @@ pub struct Settings {
     /// For how many years ([`crate::limits::YEAR_MS`]) a record must be kept, counted from what it
     /// reports or else from its submission; [`RETENTION_YEARS`] when not stated.
     pub retention_years: u32,
+    /// How long an emergency permit lasts, in milliseconds; [`EMERGENCY_MS`] when not stated.
+    pub emergency_ms: u64,
+    /// How long an emergency access may wait for its review before its reader gets no other one,
+    /// in milliseconds; [`EMERGENCY_REVIEW_MS`] when not stated.
+    pub emergency_review_ms: u64,
+    /// The smallest count of patients that a study is told; [`STUDY_FLOOR`] when not stated.
+    pub study_floor: u32,
 }
 
 /// Whose confirmations make a submitted version active.
@@ -49,6 +57,9 @@ impl Default for Settings {
             rebind_wait_ms: REBIND_WAIT_MS,
             review: ReviewPolicy::default(),
             retention_years: RETENTION_YEARS,
+            emergency_ms: EMERGENCY_MS,
+            emergency_review_ms: EMERGENCY_REVIEW_MS,
+            study_floor: STUDY_FLOOR,
         }
     }
 }

@@ -164,9 +164,13 @@ pub enum Basis {
     Consent,
     /// The requester is a delegate of the patient.
     Delegate,
+    /// A practitioner breaks the glass.
+    Emergency,
 }
 
+mod emergency;
 mod people;
+pub use emergency::*;
 pub use people::*;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::audit::{self, Stored};
 use crate::caller::Caller;
 use crate::consent;
 use crate::delegate;
+use crate::emergency;
 use crate::event::{self, RecordEvent};
 use crate::keys;
 use crate::limits::{OTHERS_WRAPS_MAX, WRAPS_MAX};
@@ -33,6 +34,7 @@ pub(crate) fn share(ledger: &mut dyn Ledger, request: ShareKeys) -> Result<Done,
         patient,
         record,
         version,
+        reader,
     } = request;
     let caller = Caller::of(ledger)?;
     let shared = record::load_of_patient(ledger, &patient, &record, version)?;
@@ -43,7 +45,13 @@ pub(crate) fn share(ledger: &mut dyn Ledger, request: ShareKeys) -> Result<Done,
         }
         State::Erased => return Err(record::erased()),
     }
-    let acting = sharing(ledger, &caller, &patient, &shared)?;
+    let acting = match &reader {
+        Some(reader) => {
+            emergency::must_answer(ledger, &caller, &shared, reader)?;
+            None
+        }
+        None => sharing(ledger, &caller, &patient, &shared)?,
+    };
     let herself = acting == Some(Acting::Herself);
     must_have_room(ledger, &request, herself)?;
     add(ledger, &caller, &record, version, herself)?;
