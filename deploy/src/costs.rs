@@ -19,11 +19,20 @@ use stela_protocol::transaction::{SideCommitment, transaction_payload};
 use stela_protocol::{ChannelId, ContractName, Fingerprint, Hash32, Message, Nonce, OrgId, pb};
 
 use self::state::State;
-use self::story::{Step, Who};
+use self::story::Step;
 use crate::topology::CONTRACT;
 
 /// Organizations that endorse.
 const ENDORSEMENTS: usize = 2;
+
+/// Functions beside whose transactions side data travels.
+const WITH_SIDE_DATA: [&str; 5] = [
+    "submit_record",
+    "amend_record",
+    "share_keys",
+    "submit_window",
+    "break_glass",
+];
 
 /// What one function costs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -58,9 +67,12 @@ pub fn measure(package: &[u8]) -> anyhow::Result<Vec<Cost>> {
     };
     let contract = Runtime::new(limits)?.install(package)?;
     let mut state = State::default();
-    let mut costs = Vec::new();
+    let (mut costs, mut broken_glass) = (Vec::new(), String::new());
     for (number, step) in (0u8..).zip(story::steps()) {
-        let invocation = invocation(&step, number)?;
+        let invocation = invocation(&step, number, &broken_glass)?;
+        if step.function == "break_glass" {
+            broken_glass = invocation.transaction_id.to_string();
+        }
         let cost = run(&contract, &mut state, &step, invocation)
             .with_context(|| format!("{} of {:?}", step.function, step.who))?;
         costs.extend(step.is_measured.then_some(cost));
@@ -98,21 +110,22 @@ fn run(
     Ok(cost)
 }
 
-fn invocation(step: &Step, number: u8) -> anyhow::Result<Invocation> {
+fn invocation(step: &Step, number: u8, broken_glass: &str) -> anyhow::Result<Invocation> {
     let (organization, role, fingerprint) = step.who.certificate();
-    let own = [Who::Patient, Who::Rebound].contains(&step.who);
     let attribute = || ("patient".to_owned(), story::patient());
     let header = header(step, number)?;
-    let side = ["submit_record", "amend_record", "share_keys"].contains(&step.function);
+    let side = WITH_SIDE_DATA.contains(&step.function);
+    let argument = step.argument.to_string();
+    let argument = argument.replace(story::BROKEN_GLASS, broken_glass);
     Ok(Invocation {
         channel: header.channel.clone(),
         contract: ContractName::new(CONTRACT)?,
         function: step.function.to_owned(),
-        arguments: vec![step.argument.to_string().into()],
+        arguments: vec![argument.into()],
         caller: Caller {
             organization: OrgId::new(organization)?,
             role: role.to_owned(),
-            attributes: own.then(attribute).into_iter().collect(),
+            attributes: step.who.is_hers().then(attribute).into_iter().collect(),
             fingerprint: Fingerprint([fingerprint; 32]),
         },
         transaction_id: header.id(),

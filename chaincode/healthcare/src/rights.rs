@@ -1,7 +1,7 @@
 //! What a patient has a right to know: to whom records about her were disclosed, and who read them.
 
 use stela_consent::{Id, Purpose, Role};
-use stela_guest::{ContractError, Entry, KeyRange, Ledger, json};
+use stela_guest::{ContractError, Entry, KeyRange, Ledger};
 
 use crate::access;
 use crate::answer::{AuditEntry, AuditKind, Disclosure, DisclosureKind, Page, Reader};
@@ -13,7 +13,7 @@ use crate::limits::{ACCOUNTING_YEARS, YEAR_MS};
 use crate::page::{Wanted, bookmark, foreign_bookmark};
 use crate::patient::{self, Patient};
 use crate::record;
-use crate::request::{Accounting, Readers, SubmitRecord};
+use crate::request::{Accounting, Readers};
 use crate::value::{Basis, DelegateScope};
 
 /// The patient's entry, when the caller may know what she has a right to know.
@@ -68,7 +68,10 @@ pub(crate) fn accounting(
 
 /// What an audit entry says about a disclosure, if it is one.
 fn disclosure(ledger: &dyn Ledger, entry: AuditEntry) -> Result<Option<Disclosure>, ContractError> {
-    if entry.event != AuditKind::AccessPermitted {
+    if !matches!(
+        entry.event,
+        AuditKind::AccessPermitted | AuditKind::EmergencyAccessed
+    ) {
         return Ok(None);
     }
     let (Some(recipient), Some(organization), Some(record), Some(version)) =
@@ -79,10 +82,6 @@ fn disclosure(ledger: &dyn Ledger, entry: AuditEntry) -> Result<Option<Disclosur
     let (Some(purpose), Some(basis)) = (entry.purpose, entry.basis) else {
         return Err(ContractError::corrupt_state("audit entry"));
     };
-    let submission = ledger
-        .get(&keys::submission(&record, version)?)
-        .ok_or_else(|| ContractError::corrupt_state("record"))?;
-    let submission: SubmitRecord = json::stored("record", &submission)?;
     Ok(Some(Disclosure {
         time: entry.time,
         transaction: entry.transaction,
@@ -91,7 +90,7 @@ fn disclosure(ledger: &dyn Ledger, entry: AuditEntry) -> Result<Option<Disclosur
         role: entry.role,
         record,
         version,
-        category: submission.category,
+        category: record::submission(ledger, &record, version)?.0.category,
         purpose,
         basis,
         kind: kind(basis, purpose),

@@ -15,22 +15,27 @@ const RECORDS: u8 = 8;
 /// Accesses to the record before its own are measured.
 const ACCESSES: u8 = 16;
 
+/// Stands for the transaction that broke the glass, which is known only when it was made.
+pub(super) const BROKEN_GLASS: &str = "the transaction that broke the glass";
+
 const CID: &str = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52z";
 
 /// Who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
     Patient,
-    /// The patient with the certificate that she was given after she lost hers.
-    Rebound,
     Author,
     Officer,
     SecondOfficer,
     Privacy,
     PrivacyElsewhere,
     Reader,
+    Emergency,
     Researcher,
+    Sponsor,
     Delegate,
+    Device,
+    Peer,
 }
 
 impl Who {
@@ -38,16 +43,24 @@ impl Who {
     pub(super) fn certificate(self) -> (&'static str, &'static str, u8) {
         match self {
             Self::Patient => ("HospitalA", "patient", 0x01),
-            Self::Rebound => ("HospitalA", "patient", 0x02),
             Self::Author => ("HospitalA", "practitioner", 0x03),
             Self::Officer => ("HospitalA", "records-officer", 0x04),
             Self::SecondOfficer => ("HospitalA", "records-officer", 0x05),
             Self::Privacy => ("HospitalA", "privacy-officer", 0x06),
             Self::PrivacyElsewhere => ("HospitalB", "privacy-officer", 0x07),
             Self::Reader => ("HospitalB", "practitioner", 0x08),
-            Self::Researcher => ("HospitalC", "researcher", 0x09),
-            Self::Delegate => ("HospitalB", "patient", 0x0a),
+            Self::Delegate => ("HospitalB", "patient", 0x09),
+            Self::Emergency => ("HospitalC", "practitioner", 0x0a),
+            Self::Researcher => ("HospitalC", "researcher", 0x0b),
+            Self::Sponsor => ("HospitalC", "privacy-officer", 0x0c),
+            Self::Device => ("HospitalA", "device", 0x0d),
+            Self::Peer => ("HospitalB", "peer", 0x0e),
         }
+    }
+
+    /// Whether the certificate names the patient.
+    pub(super) fn is_hers(self) -> bool {
+        matches!(self, Self::Patient | Self::Device)
     }
 
     fn fingerprint(self) -> String {
@@ -172,6 +185,9 @@ pub(super) fn steps() -> Vec<Step> {
     registers(&mut story);
     writes_and_reads(&mut story);
     names_others(&mut story);
+    breaks_the_glass(&mut story);
+    takes_part_in_a_study(&mut story);
+    sends_vital_signs(&mut story);
     knows_and_erases(&mut story);
     story.steps
 }
@@ -283,6 +299,100 @@ fn certificates(story: &mut Story) {
     story.call(Who::Patient, "remove_certificate", certificate(0x71));
     story.call(Who::Privacy, "rebind_patient", certificate(0x02));
     story.call(Who::Privacy, "cancel_rebinding", certificate(0x02));
+}
+
+fn breaks_the_glass(story: &mut Story) {
+    let mut emergency = access(1, "BTG");
+    emergency["reason"] = json!("life-threatening");
+    if let Some(fields) = emergency.as_object_mut() {
+        fields.remove("purpose");
+    }
+    story.call(Who::Emergency, "break_glass", emergency);
+    story.ask(Who::Privacy, "list_emergencies", of_patient());
+    let review = json!({
+        "patient": patient(),
+        "request": BROKEN_GLASS,
+        "practitioner": Who::Emergency.fingerprint(),
+        "finding": "justified",
+    });
+    story.call(Who::Privacy, "review_emergency", review);
+    let note = json!({
+        "patient": patient(),
+        "record": id(0x21),
+        "version": 1,
+        "purpose": "HMARKT",
+        "requester": Who::Reader.fingerprint(),
+        "organization": "HospitalB",
+        "role": "practitioner",
+        "transaction": fingerprint(0x99),
+        "time": START_MS,
+        "reason": "purpose",
+        "basis": "consent",
+    });
+    story.call(Who::Peer, "note_denied_access", note);
+}
+
+fn takes_part_in_a_study(story: &mut Story) {
+    let study = json!({"study": id(0x81)});
+    let terms = json!({
+        "study": id(0x81),
+        "purposes": ["HRESCH"],
+        "ceiling": "N",
+        "labels": ["HIV"],
+        "categories": ["laboratory"],
+        "end": START_MS + 365 * DAY_MS,
+        "approval": fingerprint(0xee),
+    });
+    let researchers = json!({
+        "study": id(0x81),
+        "researcher": {"org": "HospitalC", "role": "researcher"},
+    });
+    story.call(Who::Sponsor, "register_study", terms);
+    story.call(Who::Sponsor, "add_investigator", researchers.clone());
+    let consent = json!({
+        "id": id(0x82),
+        "type": "permit",
+        "scope": "research",
+        "research": "RSDID",
+        "actor": {"study": id(0x81)},
+        "purpose": ["HRESCH"],
+        "label": ["HIV"],
+    });
+    story.before(Who::Patient, "grant_consent", consent);
+    let enrolment = json!({"study": id(0x81), "pseudonym": id(0x83)});
+    story.call(Who::Patient, "enrol", enrolment);
+    story.ask(Who::Researcher, "get_study", study.clone());
+    story.ask(Who::Researcher, "study_records", study.clone());
+    story.ask(Who::Researcher, "study_cohort", study.clone());
+    story.call(Who::Patient, "withdraw_from_study", study.clone());
+    story.call(Who::Sponsor, "remove_investigator", researchers);
+    story.call(Who::Sponsor, "end_study", study);
+}
+
+fn sends_vital_signs(story: &mut Story) {
+    let device = json!({"patient": patient(), "device": Who::Device.fingerprint()});
+    story.call(Who::Author, "bind_device", device.clone());
+    let now_ms = story.now_ms();
+    let window = json!({
+        "record": id(0x91),
+        "version": 1,
+        "patient": patient(),
+        "cid": format!("{CID}z"),
+        "category": "vital-signs",
+        "confidentiality": "N",
+        "header": "5a".repeat(72),
+        "commitment": "cd".repeat(32),
+        "first": 1,
+        "last": 60,
+        "count": 60,
+        "start": now_ms - 60 * SECOND_MS,
+        "end": now_ms,
+        "root": fingerprint(0xaa),
+        "alerts": 1,
+    });
+    story.call(Who::Device, "submit_window", window);
+    story.ask(Who::Author, "device_status", of_patient());
+    story.call(Who::Author, "release_device", device);
 }
 
 fn knows_and_erases(story: &mut Story) {
