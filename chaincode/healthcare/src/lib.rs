@@ -34,9 +34,9 @@
 //! | `request_access` | anybody with a role; endorsed only | decides, and records permit **or** deny |
 //! | `read_grant` | the holder of a permit | what is needed to read: CID, header, commitments |
 //! | `get_record` | the patient; a delegate for `read`, what he may read; officers of her and of the submitting organization; the author; holders of a permit; while they are asked for, records officers of other organizations | one version's metadata |
-//! | `record_history` | the patient, those officers and the author, of the newest version; a question only | who made which version the newest, or the active one, in which transaction, and what officers found about it |
-//! | `list_records` | the same, of what they may see; others the active versions that a delegation or a consent would open to them | filtered by what the request states; entries that are left out do not count for a page's bookmark |
-//! | `request_erasure` | the patient; a delegate for `rights` | asks the submitting organization to erase a record |
+//! | `record_history` | the patient, those officers of hers and of the submitting organization, and the author, of the newest version; a question only | who made which version the newest, or the active one, in which transaction, and what officers found about it |
+//! | `list_records` | those of `get_record` without holders of a permit, of what they may see; others the active versions that a delegation or a consent would open to them | filtered by what the request states; a page may be short of what is left out |
+//! | `request_erasure` | the patient; a delegate with the scope `rights` | asks the submitting organization to erase a record |
 //! | `decline_erasure` | a privacy officer of the submitting organization | says why not |
 //! | `erase_record` | the same; see [Erasure](#erasure) | ends every version of a record |
 //! | `erasures` | the patient; such a delegate; privacy officers of her organization; others of what their own organization submitted | her requests and what became of them |
@@ -202,6 +202,10 @@
 //! | `consent.granted`, `consent.revoked` | the consent instead of a record |
 //! | `keys.shared` | |
 //! | `access.permitted`, `access.denied` | |
+//! | `patient.rebinding`, `patient.rebinding-cancelled`, `certificate.added`, `certificate.removed` | the certificate instead of a record |
+//! | `delegate.named`, `delegation.activated`, `delegation.ended` | the delegation instead of a record |
+//! | `key.registered`, `key.rotated` | the certificate alone |
+//! | `consent.requested`, `consent.request-answered` (with `consent.granted` when it was approved), `consent.request-withdrawn` | the request instead of a record |
 
 mod access;
 pub mod answer;
@@ -257,66 +261,80 @@ pub fn invoke(
     function: &str,
     arguments: &[Vec<u8>],
 ) -> Result<Vec<u8>, ContractError> {
-    let call = Call { ledger, arguments };
-    match function {
-        "register_patient" => call.run(patient::register),
-        "register_encryption_key" => call.run_raw(encryption::register),
-        "encryption_keys" => call.run(encryption::list),
-        "submit_record" => call.run_raw(record::submit),
-        "amend_record" => call.run_raw(record::amend),
-        "confirm_record" => call.run(review::confirm),
-        "reject_record" => call.run(review::reject),
-        "grant_consent" => call.run_raw(consent::grant),
-        "revoke_consent" => call.run(consent::revoke),
-        "list_consents" => call.run(consent::list),
-        "share_keys" => call.run(wraps::share),
-        "request_access" => call.run(access::request),
-        "note_denied_access" => call.run(denied::note),
-        "break_glass" => call.run(emergency::break_glass),
-        "review_emergency" => call.run(emergency::review),
-        "list_emergencies" => call.run(emergency::list),
-        "register_study" => call.run_raw(study::register),
-        "add_investigator" => call.run(study::add_investigator),
-        "remove_investigator" => call.run(study::remove_investigator),
-        "end_study" => call.run(study::end),
-        "get_study" => call.run(study::get),
-        "enrol" => call.run(study::enrol),
-        "withdraw_from_study" => call.run(study::withdraw),
-        "study_records" => call.run(study::records),
-        "study_cohort" => call.run(study::cohort),
-        "bind_device" => call.run(device::bind),
-        "release_device" => call.run(device::release),
-        "submit_window" => call.run_raw(device::submit),
-        "device_status" => call.run(device::status),
-        "read_grant" => call.run(access::read_grant),
-        "get_record" => call.run(record::get),
-        "record_history" => call.run(record::history),
-        "list_records" => call.run(record::list),
-        "audit_trail" => call.run(audit::trail),
-        "add_certificate" => call.run(certificate::add),
-        "remove_certificate" => call.run(certificate::remove),
-        "rebind_patient" => call.run(certificate::rebind),
-        "cancel_rebinding" => call.run(certificate::cancel),
-        "list_certificates" => call.run(certificate::list),
-        "encryption_key_history" => call.run(encryption::history),
-        "name_delegate" => call.run(delegate::name),
-        "end_delegation" => call.run(delegate::end),
-        "activate_delegation" => call.run(delegate::activate),
-        "list_delegates" => call.run(delegate::list),
-        "grant_consent_for" => call.run(consent::grant_for),
-        "request_consent" => call.run(consent_request::ask),
-        "answer_consent_request" => call.run(consent_request::answer),
-        "withdraw_consent_request" => call.run(consent_request::withdraw),
-        "list_consent_requests" => call.run(consent_request::list),
-        "request_erasure" => call.run(erasure::request),
-        "decline_erasure" => call.run(erasure::decline),
-        "erase_record" => call.run(erasure::erase),
-        "erasures" => call.run(erasure::list),
-        "concerns" => call.run(notice::concerns),
-        "accounting" => call.run(rights::accounting),
-        "readers" => call.run(rights::readers),
-        _ => Err(ContractError::unknown_function()),
-    }
+    run(function, Call { ledger, arguments })
+}
+
+macro_rules! functions {
+    ($($name:literal => $call:ident.$run:ident($function:path),)+) => {
+        /// Every function of the contract.
+        pub const FUNCTIONS: &[&str] = &[$($name),+];
+
+        fn run(function: &str, call: Call<'_>) -> Result<Vec<u8>, ContractError> {
+            match function {
+                $($name => call.$run($function),)+
+                _ => Err(ContractError::unknown_function()),
+            }
+        }
+    };
+}
+
+functions! {
+    "register_patient" => call.run(patient::register),
+    "register_encryption_key" => call.run_raw(encryption::register),
+    "encryption_keys" => call.run(encryption::list),
+    "submit_record" => call.run_raw(record::submit),
+    "amend_record" => call.run_raw(record::amend),
+    "confirm_record" => call.run(review::confirm),
+    "reject_record" => call.run(review::reject),
+    "grant_consent" => call.run_raw(consent::grant),
+    "revoke_consent" => call.run(consent::revoke),
+    "list_consents" => call.run(consent::list),
+    "share_keys" => call.run(wraps::share),
+    "request_access" => call.run(access::request),
+    "note_denied_access" => call.run(denied::note),
+    "break_glass" => call.run(emergency::break_glass),
+    "review_emergency" => call.run(emergency::review),
+    "list_emergencies" => call.run(emergency::list),
+    "register_study" => call.run_raw(study::register),
+    "add_investigator" => call.run(study::add_investigator),
+    "remove_investigator" => call.run(study::remove_investigator),
+    "end_study" => call.run(study::end),
+    "get_study" => call.run(study::get),
+    "enrol" => call.run(study::enrol),
+    "withdraw_from_study" => call.run(study::withdraw),
+    "study_records" => call.run(study::records),
+    "study_cohort" => call.run(study::cohort),
+    "bind_device" => call.run(device::bind),
+    "release_device" => call.run(device::release),
+    "submit_window" => call.run_raw(device::submit),
+    "device_status" => call.run(device::status),
+    "read_grant" => call.run(access::read_grant),
+    "get_record" => call.run(record::get),
+    "record_history" => call.run(record::history),
+    "list_records" => call.run(record::list),
+    "audit_trail" => call.run(audit::trail),
+    "add_certificate" => call.run(certificate::add),
+    "remove_certificate" => call.run(certificate::remove),
+    "rebind_patient" => call.run(certificate::rebind),
+    "cancel_rebinding" => call.run(certificate::cancel),
+    "list_certificates" => call.run(certificate::list),
+    "encryption_key_history" => call.run(encryption::history),
+    "name_delegate" => call.run(delegate::name),
+    "end_delegation" => call.run(delegate::end),
+    "activate_delegation" => call.run(delegate::activate),
+    "list_delegates" => call.run(delegate::list),
+    "grant_consent_for" => call.run(consent::grant_for),
+    "request_consent" => call.run(consent_request::ask),
+    "answer_consent_request" => call.run(consent_request::answer),
+    "withdraw_consent_request" => call.run(consent_request::withdraw),
+    "list_consent_requests" => call.run(consent_request::list),
+    "request_erasure" => call.run(erasure::request),
+    "decline_erasure" => call.run(erasure::decline),
+    "erase_record" => call.run(erasure::erase),
+    "erasures" => call.run(erasure::list),
+    "concerns" => call.run(notice::concerns),
+    "accounting" => call.run(rights::accounting),
+    "readers" => call.run(rights::readers),
 }
 
 struct Call<'a> {

@@ -344,14 +344,11 @@ pub(crate) fn load(
     version: u32,
 ) -> Result<Version, ContractError> {
     let head = head(ledger, record)?;
-    let submission = ledger
-        .get(&keys::submission(record, version)?)
-        .ok_or_else(|| ContractError::not_found("version"))?;
+    let (submission, window) = submission(ledger, record, version)?;
     let author = ledger
         .get(&keys::author(record, version)?)
         .ok_or_else(|| ContractError::corrupt_state("record"))?;
     let review = ledger.get(&keys::review(record, version)?);
-    let (submission, window) = submitted(&submission)?;
     Ok(Version {
         head,
         submission,
@@ -359,6 +356,18 @@ pub(crate) fn load(
         author: json::stored("record", &author)?,
         review: review.map(|r| json::stored("review", &r)).transpose()?,
     })
+}
+
+/// What was submitted as a version.
+pub(crate) fn submission(
+    ledger: &dyn Ledger,
+    record: &Id,
+    version: u32,
+) -> Result<(SubmitRecord, Option<SubmitWindow>), ContractError> {
+    let submission = ledger
+        .get(&keys::submission(record, version)?)
+        .ok_or_else(|| ContractError::not_found("version"))?;
+    submitted(&submission)
 }
 
 /// What was submitted stands as it was signed; a window has more fields than another record.

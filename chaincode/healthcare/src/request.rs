@@ -256,6 +256,26 @@ request! {
     }
 }
 
+impl ListRecords {
+    /// All records of a patient that the contract shows to the caller.
+    pub fn of(patient: Id) -> Self {
+        Self {
+            patient,
+            purpose: None,
+            study: None,
+            category: None,
+            label: None,
+            from: None,
+            to: None,
+            author: None,
+            organization: None,
+            state: None,
+            limit: None,
+            bookmark: None,
+        }
+    }
+}
+
 request! {
     /// `audit_trail`.
     AuditTrail {

@@ -82,10 +82,6 @@ fn disclosure(ledger: &dyn Ledger, entry: AuditEntry) -> Result<Option<Disclosur
     let (Some(purpose), Some(basis)) = (entry.purpose, entry.basis) else {
         return Err(ContractError::corrupt_state("audit entry"));
     };
-    let submission = ledger
-        .get(&keys::submission(&record, version)?)
-        .ok_or_else(|| ContractError::corrupt_state("record"))?;
-    let (submission, _) = record::submitted(&submission)?;
     Ok(Some(Disclosure {
         time: entry.time,
         transaction: entry.transaction,
@@ -94,7 +90,7 @@ fn disclosure(ledger: &dyn Ledger, entry: AuditEntry) -> Result<Option<Disclosur
         role: entry.role,
         record,
         version,
-        category: submission.category,
+        category: record::submission(ledger, &record, version)?.0.category,
         purpose,
         basis,
         kind: kind(basis, purpose),

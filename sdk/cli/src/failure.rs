@@ -210,7 +210,9 @@ fn retryable(cause: &(dyn std::error::Error + 'static)) -> bool {
         stela_client::AdminError,
         stela_client::BlocksError,
         stela_client::ChannelUpdateError,
+        stela_client::EventsError,
         stela_client::QueryError,
+        stela_client::ReceiptError,
         stela_client::RegisterError,
         stela_storage::CallError,
         CommitError

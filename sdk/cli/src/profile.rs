@@ -9,6 +9,7 @@
 //! | `encryption.key` | the key pair for which record keys are wrapped; made by `stela register` |
 //! | `swarm.key` | the key of the private IPFS swarm |
 //! | `ipfs/` | her own node's blocks |
+//! | `notified` | the last event that `stela notifications` has seen |
 //! | `transfers/` | uploads and reads that were interrupted, with what resuming them needs |
 
 use std::path::{Path, PathBuf};
@@ -126,16 +127,14 @@ impl Profile {
 
     /// The configuration in the genesis block, if the profile names one.
     pub(crate) fn genesis(&self) -> anyhow::Result<Option<Configuration>> {
-        let Some(path) = &self.settings.genesis else {
-            return Ok(None);
-        };
-        let path = self.folder.join(path);
-        let read = || -> anyhow::Result<Configuration> {
-            let block = Block::decode(std::fs::read(&path)?.into())?;
-            Ok(Configuration::new(config::from_genesis(&block)?.0)?)
-        };
-        let genesis = read().with_context(|| format!("genesis block {}", path.display()))?;
-        Ok(Some(genesis))
+        let path = self.settings.genesis.as_ref();
+        path.map(|path| genesis(&self.folder.join(path)))
+            .transpose()
+    }
+
+    /// Where the place of the last notification is kept.
+    pub(crate) fn notified(&self) -> PathBuf {
+        self.folder.join("notified")
     }
 
     pub(crate) fn swarm_key(&self) -> PathBuf {
@@ -182,6 +181,15 @@ impl Profile {
         id.parse()
             .map_err(|_| anyhow::anyhow!("the certificate's patient id is malformed"))
     }
+}
+
+/// The configuration in a genesis block.
+pub(crate) fn genesis(path: &Path) -> anyhow::Result<Configuration> {
+    let read = || -> anyhow::Result<Configuration> {
+        let block = Block::decode(std::fs::read(path)?.into())?;
+        Ok(Configuration::new(config::from_genesis(&block)?.0)?)
+    };
+    read().with_context(|| format!("genesis block {}", path.display()))
 }
 
 /// Every organization's TLS roots: one `ORGANIZATION.pem` for each.

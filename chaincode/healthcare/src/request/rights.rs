@@ -44,6 +44,22 @@ request! {
     }
 }
 
+impl Accounting {
+    /// Every disclosure of a patient's records that an accounting must name.
+    pub fn of(patient: Id) -> Self {
+        Self {
+            patient,
+            from: None,
+            to: None,
+            purpose: None,
+            recipient: None,
+            all: false,
+            limit: None,
+            bookmark: None,
+        }
+    }
+}
+
 request! {
     /// `readers`.
     Readers {

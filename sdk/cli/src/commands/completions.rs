@@ -59,6 +59,8 @@ impl Known {
         let values = match argument {
             "category" | "categories" => codes(Category::ALL),
             "confidentiality" | "max" => codes(Confidentiality::ALL),
+            "label" => codes(SensitivityLabel::ALL),
+            "state" => codes(&["pending", "active", "rejected", "erased"]),
             "purpose" | "purposes" => codes(Purpose::ALL),
             "labels" => codes(SensitivityLabel::ALL),
             "role" => [codes(Role::ALL), codes(&NODE_ROLES)].concat(),

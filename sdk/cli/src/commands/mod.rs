@@ -7,6 +7,9 @@ mod completions;
 mod consent;
 mod events;
 mod explain;
+mod notifications;
+mod patient;
+mod receipt;
 mod record;
 mod register;
 mod storage;
@@ -56,6 +59,11 @@ async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
             consent::share(&load()?, record, version, output).await
         }
         Command::Audit { patient } => consent::audit(&load()?, patient, output).await,
+        Command::Patient(command) => patient::run(&load()?, command, output).await,
+        Command::Notifications { follow, from } => {
+            notifications::run(&load()?, follow, from, output).await
+        }
+        Command::Receipt(command) => receipt::run(&arguments.profile, command, output).await,
         Command::Channel(command) => channel::run(&load()?, command, output).await,
         Command::Tx(command) => channel::transaction(&load()?, command, output).await,
         Command::Events { from, count } => events::follow(&load()?, from, count, output).await,

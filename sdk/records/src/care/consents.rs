@@ -4,8 +4,8 @@ use stela_client::Submitted;
 use stela_consent::{Consent, Id};
 use stela_healthcare::RejectReason;
 use stela_healthcare::State;
-use stela_healthcare::answer::Done;
-use stela_healthcare::request::{ConfirmRecord, RejectRecord, RevokeConsent};
+use stela_healthcare::answer::{Done, Reviewed};
+use stela_healthcare::request::{ConfirmRecord, ListRecords, RejectRecord, RevokeConsent};
 
 use super::error::{ConsentError, LedgerError, ShareError};
 use super::session::Session;
@@ -72,7 +72,7 @@ impl Session {
         consent: &Consent,
         granted: &mut Granted,
     ) -> Result<(), LedgerError> {
-        for summary in self.records(patient, None).await? {
+        for summary in self.records(ListRecords::of(patient)).await? {
             for version in 1..=summary.version {
                 let found = self.record(summary.record, Some(version)).await?;
                 if found.state == State::Rejected {
@@ -118,16 +118,18 @@ impl Session {
             .1)
     }
 
-    /// Confirms a version that the user has reviewed as a records officer.
+    /// Confirms a version that the user has reviewed as a records officer. Says where the version
+    /// stands then, and how many further officers are asked for.
     ///
     /// # Errors
     /// [`LedgerError`] when the transaction was not made.
-    pub async fn confirm(&self, record: Id, version: u32) -> Result<Submitted, LedgerError> {
+    pub async fn confirm(
+        &self,
+        record: Id,
+        version: u32,
+    ) -> Result<(Reviewed, Submitted), LedgerError> {
         let request = ConfirmRecord { record, version };
-        Ok(self
-            .submit_json::<_, Done>("confirm_record", &request, None)
-            .await?
-            .1)
+        self.submit_json("confirm_record", &request, None).await
     }
 
     /// Rejects a version that the user has reviewed as a records officer.

@@ -13,6 +13,10 @@
 //! * whoever needs a record [requests access](Session::request_access), and with a committed permit
 //!   [reads](Session::read) it, whole or [in parts](Session::parts).
 //!
+//! * a patient [asks for the erasure](Session::request_erasure) of a record, and a privacy officer
+//!   [erases](Session::erase) it or [says why not](Session::decline_erasure); she learns to whom her
+//!   records were [disclosed](Session::accounting) and [who can have read](Session::readers) them.
+//!
 //! Records may be large: everything but a document up to
 //! [`DOCUMENT_BYTES_MAX`](crate::limits::DOCUMENT_BYTES_MAX) under review goes through in constant
 //! memory. What is interrupted goes on where it was: an upload by [`Session::resume`], with the
@@ -28,6 +32,7 @@ mod keys;
 mod part;
 mod progress;
 mod queries;
+mod rights;
 mod session;
 mod share;
 mod submit;

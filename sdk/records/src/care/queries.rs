@@ -1,7 +1,7 @@
 //! Questions to the contract; a list is asked for page by page until it is complete.
 
 use stela_client::Contract;
-use stela_consent::{Id, Purpose};
+use stela_consent::Id;
 use stela_healthcare::answer::{
     AuditEntry, EncryptionKey, FiledConsent, Page, RecordChange, RecordSummary, RecordVersion,
 };
@@ -29,6 +29,8 @@ macro_rules! every_page {
         Ok(entries)
     }};
 }
+
+pub(super) use every_page;
 
 impl Session {
     /// One version of a record, the newest without a number.
@@ -69,21 +71,12 @@ impl Session {
         every_page!(&self.contract, "record_history", request)
     }
 
-    /// The records of a patient that the contract shows to this user.
+    /// The records of a patient that the contract shows to this user, and of those what the request
+    /// asks for: every page from its bookmark on.
     ///
     /// # Errors
     /// [`LedgerError`] when the contract cannot be asked or refuses.
-    pub async fn records(
-        &self,
-        patient: Id,
-        purpose: Option<Purpose>,
-    ) -> Result<Vec<RecordSummary>, LedgerError> {
-        let request = ListRecords {
-            patient,
-            purpose,
-            limit: None,
-            bookmark: None,
-        };
+    pub async fn records(&self, request: ListRecords) -> Result<Vec<RecordSummary>, LedgerError> {
         every_page!(&self.contract, "list_records", request)
     }
 
