@@ -242,7 +242,7 @@ pub(crate) fn name(ledger: &mut dyn Ledger, request: NameDelegate) -> Result<Don
     let herself = names_herself(ledger, &caller, &request)?;
     let time_ms = ledger.invocation().timestamp_ms;
     must_be_possible(&request, time_ms)?;
-    let own = certificate::counts(ledger, &request.patient, &request.delegate)?;
+    let own = certificate::is_named(ledger, &request.patient, &request.delegate)?;
     if own || request.delegate == caller.fingerprint {
         let rule = "nobody is her own delegate, and nobody names himself";
         return Err(ContractError::invalid("delegate", rule));
