@@ -11,6 +11,7 @@ use stela_identity::tls::TlsRoots;
 use stela_ipfs::{Node, NodeConfig, SwarmKey};
 use stela_protocol::{BlockNumber, config};
 use stela_records::care::{Progress, Session, SessionOptions};
+use stela_records::keys::EncryptionKeyPair;
 use stela_storage::{StorageEndpoint, Uploader};
 
 use crate::profile::Profile;
@@ -72,11 +73,23 @@ pub(crate) async fn open(
     profile: &Profile,
     progress: Arc<dyn Progress>,
 ) -> anyhow::Result<Session> {
+    open_with(profile, profile.encryption()?, progress).await
+}
+
+/// A session under another of the user's encryption keys than the one in use.
+pub(crate) async fn open_with(
+    profile: &Profile,
+    encryption: EncryptionKeyPair,
+    progress: Arc<dyn Progress>,
+) -> anyhow::Result<Session> {
+    let mut others = profile.other_encryption()?;
+    others.push(profile.encryption()?);
+    let own = encryption.public().key_id();
+    others.retain(|pair| pair.public().key_id() != own);
     let network = network(profile)?;
     let configuration = configuration(profile, &network)
         .await
         .context("the gateway does not answer this user; `stela register` makes her known")?;
-    let encryption = Arc::new(profile.encryption()?);
     let swarm_key = SwarmKey::read(&profile.swarm_key())?;
     let mut storages = StorageEndpoint::all(configuration.config());
     storages.sort_by_key(|storage| storage.organization != profile.organization);
@@ -96,7 +109,8 @@ pub(crate) async fn open(
         contract: profile.contract.clone(),
         organization: profile.organization.clone(),
         fingerprint: profile.credentials.fingerprint(),
-        encryption,
+        encryption: Arc::new(encryption),
+        others,
         node,
         uploader,
         storages,
