@@ -470,16 +470,22 @@ pub(crate) enum Update {
         #[command(flatten)]
         proposed: Proposed,
     },
-    /// Propose a contract, or a new version of one. Install its package on the peers before.
+    /// Propose a contract, a new version of one, or other settings. Install its package on the peers
+    /// before.
     SetContract {
         /// Its name.
         name: String,
-        /// Its version, for people.
+        /// Its version, for people; without it, the one that the contract has.
         #[arg(long)]
-        version: String,
-        /// The package; its hash goes into the configuration.
-        #[arg(long, value_name = "FILE")]
-        package: PathBuf,
+        version: Option<String>,
+        /// The package; its hash goes into the configuration. Without it, the one that the contract
+        /// has.
+        #[arg(long, value_name = "FILE", requires = "version")]
+        package: Option<PathBuf>,
+        /// What the channel sets for the contract, as the contract reads it (JSON); an empty file:
+        /// nothing. Without it, what is set already.
+        #[arg(long, value_name = "FILE", required_unless_present_any = ["version", "package", "policy"])]
+        settings: Option<PathBuf>,
         /// The endorsement policy; without it, the one that the contract has.
         #[arg(long)]
         policy: Option<String>,
