@@ -1,6 +1,6 @@
 //! Whose keys a record's key is wrapped for, and how a session opens its own wrap.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rand::CryptoRng;
 use stela_client::SideData;
@@ -195,7 +195,7 @@ impl Session {
     pub(super) async fn served(
         &self,
         version: &RecordVersion,
-    ) -> Result<BTreeSet<EncryptionKeyId>, KeyError> {
+    ) -> Result<Vec<EncryptionKeyId>, KeyError> {
         let lists = self.options.network.side(&commitments(version)).await?;
         let lists = lists.values().flat_map(|payload| WrapList::decode(payload));
         let ids = |list: WrapList| -> Vec<EncryptionKeyId> {
