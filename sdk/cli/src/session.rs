@@ -11,6 +11,7 @@ use stela_identity::tls::TlsRoots;
 use stela_ipfs::{Node, NodeConfig, SwarmKey};
 use stela_protocol::{BlockNumber, config};
 use stela_records::care::{Progress, Session, SessionOptions};
+use stela_records::keys::EncryptionKeyPair;
 use stela_storage::{StorageEndpoint, Uploader};
 
 use crate::profile::Profile;
@@ -72,12 +73,39 @@ pub(crate) async fn open(
     profile: &Profile,
     progress: Arc<dyn Progress>,
 ) -> anyhow::Result<Session> {
+    open_with(profile, profile.encryption()?, progress).await
+}
+
+/// A session under another of the user's encryption keys than the one in use.
+pub(crate) async fn open_with(
+    profile: &Profile,
+    encryption: EncryptionKeyPair,
+    progress: Arc<dyn Progress>,
+) -> anyhow::Result<Session> {
+    let swarm_key = SwarmKey::read(&profile.swarm_key())?;
+    let config = NodeConfig::new(profile.blocks(), swarm_key);
+    let node = Node::start(config)
+        .await
+        .context("the own IPFS node did not start")?;
+    open_on(profile, encryption, node, progress).await
+}
+
+/// A session on an IPFS node that runs. Closing the session ends the node: of several on one node,
+/// only the last is closed.
+pub(crate) async fn open_on(
+    profile: &Profile,
+    encryption: EncryptionKeyPair,
+    node: Node,
+    progress: Arc<dyn Progress>,
+) -> anyhow::Result<Session> {
+    let mut others = profile.other_encryption()?;
+    others.push(profile.encryption()?);
+    let own = encryption.public().key_id();
+    others.retain(|pair| pair.public().key_id() != own);
     let network = network(profile)?;
     let configuration = configuration(profile, &network)
         .await
         .context("the gateway does not answer this user; `stela register` makes her known")?;
-    let encryption = Arc::new(profile.encryption()?);
-    let swarm_key = SwarmKey::read(&profile.swarm_key())?;
     let mut storages = StorageEndpoint::all(configuration.config());
     storages.sort_by_key(|storage| storage.organization != profile.organization);
     let uploader = Uploader::new(
@@ -85,10 +113,6 @@ pub(crate) async fn open(
         profile.tls.clone(),
         Arc::clone(&profile.credentials),
     );
-    let config = NodeConfig::new(profile.blocks(), swarm_key);
-    let node = Node::start(config)
-        .await
-        .context("the own IPFS node did not start")?;
     let witness = profile.witness()?.network(profile.channel.clone());
     let session = Session::new(SessionOptions {
         network,
@@ -96,7 +120,8 @@ pub(crate) async fn open(
         contract: profile.contract.clone(),
         organization: profile.organization.clone(),
         fingerprint: profile.credentials.fingerprint(),
-        encryption,
+        encryption: Arc::new(encryption),
+        others,
         node,
         uploader,
         storages,

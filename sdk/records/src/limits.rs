@@ -44,6 +44,15 @@ pub const WRAPS_MAX: usize = 64;
 /// The longest encoded list of wraps.
 pub const WRAP_LIST_BYTES_MAX: usize = 3 + WRAPS_MAX * (2 + IDENTIFIER_BYTES_MAX + 32 + 1168);
 
+/// The longest note beside a request for consent, in bytes of UTF-8.
+pub const NOTE_BYTES_MAX: usize = 2046;
+
+/// A sealed note: its length, its text padded to the longest, and the tag.
+pub const NOTE_SEALED_BYTES: usize = 2 + NOTE_BYTES_MAX + 16;
+
+/// The longest encoded list of sealed notes.
+pub const NOTE_LIST_BYTES_MAX: usize = 3 + WRAPS_MAX * (32 + 1120 + NOTE_SEALED_BYTES);
+
 /// The most pages of one list that are asked for.
 pub const PAGES_MAX: usize = 10_000;
 
@@ -70,3 +79,12 @@ pub const READS_MAX: usize = 64;
 
 /// Bytes of a blob that add a second to the time that fetching it may take.
 pub const FETCH_BYTES_PER_SECOND_MIN: u64 = 1 << 20;
+
+/// How long a reader waits before she looks again whether her emergency was answered.
+pub const AWAIT_KEY_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// The most observations of one window.
+pub const WINDOW_OBSERVATIONS_MAX: usize = 10_000;
+
+/// The longest observation of a window, in bytes of JSON.
+pub const OBSERVATION_BYTES_MAX: usize = 16 * 1024;

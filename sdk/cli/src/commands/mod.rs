@@ -1,18 +1,24 @@
 //! One file for each thing that can be asked.
 
+mod access;
 mod admin;
 mod ca;
 mod channel;
 mod completions;
 mod consent;
+mod device;
+mod emergency;
 mod events;
 mod explain;
+mod key;
 mod notifications;
 mod patient;
+mod people;
 mod receipt;
 mod record;
 mod register;
 mod storage;
+mod study;
 mod update;
 
 use std::path::Path;
@@ -55,11 +61,19 @@ async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
         Command::Register => register::register(&load()?, output).await,
         Command::Record(command) => record::run(&load()?, command, output).await,
         Command::Consent(command) => consent::run(&load()?, command, output).await,
+        Command::Patient(command) => people::patient(&load()?, command, output).await,
+        Command::Delegate(command) => people::delegate(&load()?, command, output).await,
+        Command::Key(command) => key::run(&load()?, command, output).await,
+        Command::Emergency(command) => emergency::run(&load()?, command, output).await,
+        Command::Study(command) => study::run(&load()?, command, output).await,
+        Command::Device(command) => {
+            device::run(Path::new(&arguments.profile), command, output).await
+        }
+        Command::Access(command) => access::run(&load()?, command, output).await,
         Command::Share { record, version } => {
             consent::share(&load()?, record, version, output).await
         }
         Command::Audit { patient } => consent::audit(&load()?, patient, output).await,
-        Command::Patient(command) => patient::run(&load()?, command, output).await,
         Command::Notifications { follow, from } => {
             notifications::run(&load()?, follow, from, output).await
         }

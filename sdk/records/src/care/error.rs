@@ -226,6 +226,18 @@ pub enum ShareError {
     /// Too many recipients for one list.
     #[error(transparent)]
     Wraps(#[from] crate::format::WrapListError),
+    /// The reader of an emergency permit has published no encryption key.
+    #[error("the reader {reader} has published no encryption key to wrap the record's for")]
+    NoReaderKey {
+        /// The reader's certificate.
+        reader: stela_consent::Fingerprint,
+    },
+    /// The user takes no part in the study.
+    #[error("you take no part in study {study}")]
+    NotEnrolled {
+        /// The study.
+        study: stela_consent::Id,
+    },
     /// The ledger could not be asked, or the transaction was not made.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -237,7 +249,52 @@ impl ShareError {
         match self {
             Self::Key(error) => error.is_retryable(),
             Self::Ledger(error) => error.is_retryable(),
-            Self::Seal(_) | Self::Wraps(_) => false,
+            Self::Seal(_)
+            | Self::Wraps(_)
+            | Self::NoReaderKey { .. }
+            | Self::NotEnrolled { .. } => false,
+        }
+    }
+}
+
+/// A consent was not asked for, or its request not answered or understood.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsentRequestError {
+    /// The patient has published no encryption key for the note.
+    #[error("patient {patient} has published no encryption key to seal a note to")]
+    NoPatientKey {
+        /// The patient.
+        patient: stela_consent::Id,
+    },
+    /// No such request is shown to this user.
+    #[error("there is no request {request} for a consent of this patient that you may see")]
+    Unknown {
+        /// The request.
+        request: stela_consent::Id,
+    },
+    /// The note is not here, or not any more.
+    #[error("the note beside the request is not kept by your organization's peer")]
+    NoNote,
+    /// The note could not be sealed or does not open.
+    #[error(transparent)]
+    Note(#[from] crate::note::NoteError),
+    /// Keys could not be found.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The ledger could not be asked, or the transaction was not made.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl ConsentRequestError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Key(error) => error.is_retryable(),
+            Self::Ledger(error) => error.is_retryable(),
+            Self::NoPatientKey { .. } | Self::Unknown { .. } | Self::NoNote | Self::Note(_) => {
+                false
+            }
         }
     }
 }

@@ -120,7 +120,7 @@ impl Session {
     pub async fn resume(&self, record: Id) -> Result<Submission, SubmitError> {
         let upload = self.uploads.of_record(record)?;
         let label = self.own_label(&upload.request)?;
-        let key = upload.open_key(&label, &self.options.encryption)?;
+        let key = upload.open_key(&label, self.pairs())?;
         if let Some(done) = self.submitted_before(&upload, &key).await? {
             return Ok(done);
         }
@@ -174,7 +174,7 @@ impl Session {
     }
 
     /// Encrypts a document into blocks that stay on this machine, and says what is to be submitted.
-    async fn encrypt(
+    pub(super) async fn encrypt(
         &self,
         (record, version): (Id, u32),
         new: &NewRecord,
@@ -344,7 +344,11 @@ impl Session {
             .map_err(|_| KeyError::Entry("the own organization's name is not valid"))
     }
 
-    async fn hold(&self, cid: &cid::Cid, bytes: u64) -> Result<Vec<String>, SubmitError> {
+    pub(super) async fn hold(
+        &self,
+        cid: &cid::Cid,
+        bytes: u64,
+    ) -> Result<Vec<String>, SubmitError> {
         let options = &self.options;
         let (needed, progress) = (options.holders_min, &*options.progress);
         progress.begin(Stage::Hold, bytes * needed as u64);
