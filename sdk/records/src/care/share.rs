@@ -122,6 +122,7 @@ impl Session {
             patient,
             record,
             version,
+            reader: None,
         };
         for part in parts(recipients) {
             let side: SideData = wrap_for(key, label, &part, home, &mut rand::rng())?;
