@@ -2,7 +2,7 @@
 //! lost.
 
 use serde::{Deserialize, Serialize};
-use stela_consent::{Fingerprint, Id, Role};
+use stela_consent::{Fingerprint, Id, Organization, Role};
 use stela_guest::{ContractError, Ledger, json};
 
 use crate::answer::{AuditKind, Certificates, Done, FiledCertificate};
@@ -22,7 +22,11 @@ use crate::value::DelegateScope;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
-    /// Who added it.
+    /// The patient's organization, which is the certificate's too, so that nothing else is read to
+    /// know that it is hers.
+    #[serde(rename = "org")]
+    organization: Organization,
+    /// Who added it; the first one itself.
     by: Fingerprint,
     #[serde(rename = "time")]
     time_ms: u64,
@@ -37,23 +41,49 @@ impl Stored {
     }
 }
 
-/// Whether a certificate is authorised to be this patient now.
-pub(crate) fn counts(
+/// How a certificate is a patient's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It registered her.
+    First,
+    /// It was authorised since.
+    Later,
+}
+
+/// How the caller's certificate is this patient's now, if it is.
+pub(crate) fn standing(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    patient: &Id,
+) -> Result<Option<Standing>, ContractError> {
+    let time_ms = ledger.invocation().timestamp_ms;
+    let stored = load(ledger, patient, &caller.fingerprint)?;
+    let counting = stored
+        .filter(|stored| stored.counts(time_ms) && stored.organization == caller.organization);
+    Ok(
+        counting.map(|stored| match stored.by == caller.fingerprint {
+            true => Standing::First,
+            false => Standing::Later,
+        }),
+    )
+}
+
+/// Whether a certificate is authorised to be this patient, now or after a wait.
+pub(crate) fn is_named(
     ledger: &dyn Ledger,
     patient: &Id,
     certificate: &Fingerprint,
 ) -> Result<bool, ContractError> {
-    let time_ms = ledger.invocation().timestamp_ms;
-    Ok(load(ledger, patient, certificate)?.is_some_and(|stored| stored.counts(time_ms)))
+    Ok(load(ledger, patient, certificate)?.is_some())
 }
 
 /// Authorises the certificate with which a patient registers.
 pub(crate) fn register(
     ledger: &mut dyn Ledger,
+    caller: &Caller,
     patient: &Id,
-    certificate: &Fingerprint,
 ) -> Result<(), ContractError> {
-    put(ledger, patient, certificate, certificate, None)
+    put(ledger, caller, patient, &caller.fingerprint, None)
 }
 
 pub(crate) fn add(ledger: &mut dyn Ledger, request: Named) -> Result<Done, ContractError> {
@@ -68,7 +98,7 @@ pub(crate) fn add(ledger: &mut dyn Ledger, request: Named) -> Result<Done, Contr
     if authorised.len() >= CERTIFICATES_MAX as usize {
         return Err(too_many(CERTIFICATES_MAX));
     }
-    put(ledger, &patient, &certificate, &caller.fingerprint, None)?;
+    put(ledger, &caller, &patient, &certificate, None)?;
     told(
         ledger,
         &caller,
@@ -128,13 +158,7 @@ pub(crate) fn rebind(ledger: &mut dyn Ledger, request: Named) -> Result<Done, Co
         return Err(too_many(CERTIFICATES_MAX + REBOUND_MAX));
     }
     let from = time_ms.saturating_add(Settings::of(ledger)?.rebind_wait_ms);
-    put(
-        ledger,
-        &patient,
-        &certificate,
-        &caller.fingerprint,
-        Some(from),
-    )?;
+    put(ledger, &caller, &patient, &certificate, Some(from))?;
     let entry = audit::Stored::by(AuditKind::Rebinding, &caller).with_subject(certificate);
     audit::write(ledger, &patient, entry)?;
     let event = RebindingEvent {
@@ -273,15 +297,17 @@ fn too_many(max: u32) -> ContractError {
     .at("certificate")
 }
 
+/// Files a certificate; who calls is of the patient's organization.
 fn put(
     ledger: &mut dyn Ledger,
+    caller: &Caller,
     patient: &Id,
     certificate: &Fingerprint,
-    by: &Fingerprint,
     from_ms: Option<u64>,
 ) -> Result<(), ContractError> {
     let stored = Stored {
-        by: *by,
+        organization: caller.organization.clone(),
+        by: caller.fingerprint,
         time_ms: ledger.invocation().timestamp_ms,
         from_ms,
     };

@@ -9,6 +9,7 @@ use stela_guest::{ContractError, KeyRange, Ledger, Page as Found, json};
 use crate::answer::{AuditKind, Done, FiledConsent, Page};
 use crate::audit::{self, Stored};
 use crate::caller::Caller;
+use crate::certificate::Standing;
 use crate::delegate;
 use crate::event::{self, ConsentEvent};
 use crate::keys;
@@ -36,9 +37,9 @@ pub(crate) fn grant(
         .patient
         .filter(|patient| caller.claims_patient(patient))
         .ok_or_else(|| ContractError::forbidden("only a patient grants consent"))?;
-    let registered = patient::must_be(ledger, &caller, &patient)?;
+    let standing = patient::must_be(ledger, &caller, &patient)?;
     put(ledger, &patient, &consent, argument)?;
-    if registered.certificate == caller.fingerprint {
+    if standing == Standing::First {
         audit::write_granted(ledger, &patient, argument)?;
     } else {
         let entry = granted(&caller, Acting::Herself, &consent);

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use stela_consent::{
-    Actor, Consent, Fingerprint, Id, Organization, Purpose, Reason, Role, SensitivityLabel, Status,
+    Actor, Consent, Fingerprint, Id, Organization, Purpose, Reason, RecordFacts, Request,
+    Requester, Role, SensitivityLabel, Status, decide,
 };
 use stela_guest::{ContractError, Entry, KeyRange, Ledger, json};
 
-use crate::access;
 use crate::answer::{AuditKind, Done, FiledDelegation, Page};
 use crate::audit;
 use crate::caller::Caller;
@@ -75,6 +75,12 @@ impl Delegation {
         self.stored.from_ms.is_some_and(|from| from <= time_ms) && time_ms < self.stored.until_ms
     }
 
+    /// Whether the delegate reads now, or answers requests for consent.
+    fn gets_keys(&self, time_ms: u64) -> bool {
+        let scopes = [DelegateScope::Read, DelegateScope::Consent];
+        self.counts(time_ms) && scopes.into_iter().any(|scope| self.covers(scope))
+    }
+
     fn covers(&self, scope: DelegateScope) -> bool {
         self.stored.scope.contains(&scope)
     }
@@ -87,31 +93,16 @@ impl Delegation {
         version: &Version,
         consents: &[(Consent, Status)],
     ) -> bool {
-        let labels = &version.submission.labels;
-        let kept = self.stored.kind == DelegateKind::Guardian
-            && KEPT_FROM_GUARDIANS.iter().any(|kept| labels.contains(kept));
-        version.state() == State::Active
-            && !kept
-            && !self.is_denied(ledger, caller, version, consents)
-    }
-
-    /// Whether the patient's consents that name the delegate deny him this version.
-    fn is_denied(
-        &self,
-        ledger: &dyn Ledger,
-        caller: &Caller,
-        version: &Version,
-        consents: &[(Consent, Status)],
-    ) -> bool {
-        let about: Vec<(Consent, Status)> = consents
-            .iter()
-            .filter(|(consent, _)| names(consent, &self.delegate))
-            .cloned()
-            .collect();
         let time_ms = ledger.invocation().timestamp_ms;
-        let purpose = self.stored.kind.purpose();
-        let decision = access::by_consent(caller, version, purpose, time_ms, &about);
-        decision.reason == Reason::DeniedByProvision
+        let standing = consents.iter().map(|(consent, status)| (consent, *status));
+        version.state() == State::Active
+            && opens_to_delegate(
+                self.stored.kind,
+                caller.requester(),
+                &version.facts(),
+                time_ms,
+                standing,
+            )
     }
 
     fn answer(self, time_ms: u64) -> FiledDelegation {
@@ -129,6 +120,32 @@ impl Delegation {
             counts,
         }
     }
+}
+
+/// Whether an active version is one that a delegate of this kind may read, as far as its labels and
+/// the patient's consents say; clients ask it before they wrap a key for him.
+pub fn opens_to_delegate<'a>(
+    kind: DelegateKind,
+    delegate: Requester<'_>,
+    record: &RecordFacts,
+    time_ms: u64,
+    consents: impl IntoIterator<Item = (&'a Consent, Status)>,
+) -> bool {
+    let kept = |label| record.labels.contains(label);
+    if kind == DelegateKind::Guardian && KEPT_FROM_GUARDIANS.iter().any(kept) {
+        return false;
+    }
+    let request = Request {
+        requester: delegate,
+        purpose: kind.purpose(),
+        study: None,
+        time_ms,
+        record,
+    };
+    let about = consents
+        .into_iter()
+        .filter(|(consent, _)| names(consent, &delegate.fingerprint));
+    decide(&request, about).reason != Reason::DeniedByProvision
 }
 
 /// Whether a consent speaks about one certificate.
@@ -225,7 +242,7 @@ pub(crate) fn name(ledger: &mut dyn Ledger, request: NameDelegate) -> Result<Don
     let herself = names_herself(ledger, &caller, &request)?;
     let time_ms = ledger.invocation().timestamp_ms;
     must_be_possible(&request, time_ms)?;
-    let own = certificate::counts(ledger, &request.patient, &request.delegate)?;
+    let own = certificate::is_named(ledger, &request.patient, &request.delegate)?;
     if own || request.delegate == caller.fingerprint {
         let rule = "nobody is her own delegate, and nobody names himself";
         return Err(ContractError::invalid("delegate", rule));
@@ -400,17 +417,13 @@ pub(crate) fn list(
     let patient = request.patient;
     let wanted = Wanted::new(request.limit, request.bookmark)?;
     let sees_all = oversees(ledger, &caller, &patient)?;
-    // Authors learn for whom to wrap a record's key.
-    let author = matches!(
-        caller.role,
-        Role::Practitioner | Role::RecordsOfficer | Role::Device
-    );
+    // They learn for whom to wrap a record's key, and who will answer a request for consent.
+    let wraps = caller.role.is_workforce() || caller.role == Role::Device;
     let time_ms = ledger.invocation().timestamp_ms;
     wanted.read(ledger, &keys::delegations(&patient)?, |entry| {
         let delegation = Delegation::read(entry)?;
-        let reads = delegation.counts(time_ms) && delegation.covers(DelegateScope::Read);
         let own = delegation.delegate == caller.fingerprint;
-        let shown = sees_all || own || (author && reads);
+        let shown = sees_all || own || (wraps && delegation.gets_keys(time_ms));
         Ok(shown.then(|| delegation.answer(time_ms)))
     })
 }

@@ -22,7 +22,7 @@
 //! | `name_delegate` | the patient; a guardian also officers of her organization | lets somebody act for her, up to [`limits::DELEGATES_MAX`] |
 //! | `activate_delegation` | a privacy officer of her organization | lets an executor act, after a wait |
 //! | `end_delegation` | the patient; the delegate; for a guardian whom an officer named, officers of her organization | |
-//! | `list_delegates` | as `list_certificates`; the delegate his own; practitioners, records officers and devices those who may read, to wrap keys for them | |
+//! | `list_delegates` | as `list_certificates`; the delegate his own; an organization's workforce and devices those for `read` and `consent` that count, to encrypt for them | |
 //! | `grant_consent` | the patient | a consent, filed as she signed it |
 //! | `grant_consent_for`, `revoke_consent` | the patient; a delegate for `consent` | consent and its end |
 //! | `list_consents` | the patient; a delegate for `consent` or `rights`; records and privacy officers of her organization; the author of a record about her, the standing ones | |
@@ -241,6 +241,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stela_guest::{ContractError, Ledger, export_contract, json};
 
+pub use delegate::opens_to_delegate;
 pub use describe::describe_key;
 pub use value::{
     Answer, Basis, Cid, ConsentReason, DeclineReason, DelegateKind, DelegateScope, DenyReason,

@@ -7,7 +7,7 @@ use stela_guest::{ContractError, Ledger, json};
 use crate::answer::{AuditKind, Done};
 use crate::audit::{self, Stored};
 use crate::caller::Caller;
-use crate::certificate;
+use crate::certificate::{self, Standing};
 use crate::delegate;
 use crate::event::{self, PatientEvent};
 use crate::keys;
@@ -39,7 +39,7 @@ pub(crate) fn register(
     let patient = request.patient;
     audit::write(ledger, &patient, Stored::by(AuditKind::Registered, &caller))?;
     event::set(ledger, event::PATIENT_REGISTERED, &PatientEvent { patient })?;
-    certificate::register(ledger, &patient, &caller.fingerprint)?;
+    certificate::register(ledger, &caller, &patient)?;
     let entry = Patient {
         organization: caller.organization,
         certificate: caller.fingerprint,
@@ -133,23 +133,21 @@ pub(crate) fn is(
     caller: &Caller,
     patient: &Id,
 ) -> Result<bool, ContractError> {
-    Ok(caller.claims_patient(patient)
-        && caller.organization == load(ledger, patient)?.organization
-        && certificate::counts(ledger, patient, &caller.fingerprint)?)
+    let claims = caller.claims_patient(patient);
+    Ok(claims && certificate::standing(ledger, caller, patient)?.is_some())
 }
 
-/// The patient, when the caller is she; refuses everybody else.
+/// How the caller's certificate is this patient's; refuses everybody else.
 pub(crate) fn must_be(
     ledger: &dyn Ledger,
     caller: &Caller,
     patient: &Id,
-) -> Result<Patient, ContractError> {
+) -> Result<Standing, ContractError> {
     must_claim(caller, patient)?;
-    let registered = load(ledger, patient)?;
-    must_be_home(caller, &registered.organization)?;
-    if certificate::counts(ledger, patient, &caller.fingerprint)? {
-        return Ok(registered);
+    if let Some(standing) = certificate::standing(ledger, caller, patient)? {
+        return Ok(standing);
     }
+    must_be_home(caller, &load(ledger, patient)?.organization)?;
     let rule = "the patient has not authorised your certificate, or a rebinding to it waits";
     Err(ContractError::forbidden(rule).at("patient"))
 }

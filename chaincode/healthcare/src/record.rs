@@ -264,10 +264,14 @@ pub(crate) fn amend(
 fn author(ledger: &dyn Ledger, request: &SubmitRecord) -> Result<Caller, ContractError> {
     let caller = Caller::of(ledger)?;
     match caller.role {
-        Role::Practitioner | Role::RecordsOfficer => patient::load(ledger, &request.patient)?,
-        Role::Patient => patient::must_be(ledger, &caller, &request.patient)?,
+        Role::Practitioner | Role::RecordsOfficer => {
+            patient::load(ledger, &request.patient)?;
+        }
+        Role::Patient => {
+            patient::must_be(ledger, &caller, &request.patient)?;
+        }
         _ => return Err(ContractError::forbidden("your role submits no records")),
-    };
+    }
     let latest_ms = ledger
         .invocation()
         .timestamp_ms

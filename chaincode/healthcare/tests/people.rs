@@ -783,10 +783,14 @@ fn delegates_are_shown_to_those_concerned() {
     for caller in [&clinic.patient, &clinic.officer, &clinic.privacy] {
         assert_eq!(kinds(caller), both);
     }
-    assert_eq!(kinds(&clinic.author), both[1..]);
+    assert_eq!(kinds(&clinic.author), both);
     assert_eq!(kinds(&delegate), both[..1]);
-    let researcher = Caller::new("HospitalB", "researcher", [9; 32]);
-    assert!(kinds(&researcher).is_empty());
+    let admin = Caller::new("HospitalA", "admin", [9; 32]);
+    assert!(kinds(&admin).is_empty());
+    // What is over is nobody's business but hers.
+    clinic.ledger.advance_ms(DAY_MS);
+    assert!(listed_delegates(&clinic, &clinic.author).is_empty());
+    assert_eq!(listed_delegates(&clinic, &clinic.patient).len(), 2);
 }
 
 #[test]

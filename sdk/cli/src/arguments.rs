@@ -1,5 +1,7 @@
 //! What can be asked at the command line.
 
+mod people;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -8,6 +10,7 @@ use stela_consent::{Category, Confidentiality, Id, Organization, Purpose, Role, 
 use stela_protocol::OrgId;
 
 use crate::failure::EXIT_CODES;
+pub(crate) use people::*;
 
 /// Health records shared under the patient's consent.
 ///
@@ -44,10 +47,22 @@ pub(crate) enum Command {
     /// Submit, amend, list, review and read records.
     #[command(subcommand)]
     Record(Record),
-    /// Grant, revoke and list consents.
+    /// Grant, revoke and list consents; ask for them, and answer.
     #[command(subcommand)]
     Consent(Consent),
-    /// Wrap a record's key for everybody to whom standing consents open it.
+    /// Say which certificates are a patient's, and give them the keys of her records.
+    #[command(subcommand)]
+    Patient(Patient),
+    /// Say who may act for a patient.
+    #[command(subcommand)]
+    Delegate(Delegate),
+    /// Replace and look at encryption keys.
+    #[command(subcommand)]
+    Key(Key),
+    /// Find out what would be permitted, before asking.
+    #[command(subcommand)]
+    Access(Access),
+    /// Wrap a record's key for everybody to whom standing consents, and delegations, open it.
     Share {
         /// The record.
         record: Id,
@@ -469,12 +484,47 @@ pub(crate) enum Consent {
         #[arg(long, conflicts_with_all = ["organization", "identity", "purposes", "labels",
             "categories", "days"])]
         file: Option<PathBuf>,
+        /// The patient, for a delegate; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
     },
     /// Revoke a consent; in force from the block that has it.
     Revoke {
         /// The consent.
         consent: Id,
+        /// The patient, for a delegate; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
     },
+    /// Ask a patient for a consent, as a practitioner or researcher.
+    Request(Asked),
+    /// List requests for consent: those to the user, or as who asked those to a patient.
+    Requests {
+        /// The patient; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
+    },
+    /// Show the note beside a request.
+    Note {
+        /// The request.
+        request: Id,
+        /// The patient, for a delegate; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
+    },
+    /// Answer a request, and share the keys of the records that the consent opens.
+    Answer(Answering),
+    /// Take back a request of one's own.
+    Withdraw {
+        /// The request.
+        request: Id,
+        /// The patient.
+        #[arg(long)]
+        patient: Id,
+    },
+    /// Grant one of the ready-made policies of IHE Privacy Consent on FHIR.
+    #[command(subcommand)]
+    Policy(ReadyMade),
     /// List consents, revoked ones too.
     List {
         /// The patient; without it, the user herself.
@@ -692,6 +742,17 @@ pub(crate) enum Ca {
         #[arg(long, default_value_t = 365)]
         days: u32,
     },
+}
+
+/// A code as JSON writes it.
+fn coded<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    let value = serde_json::Value::String(text.to_owned());
+    serde_json::from_value(value).map_err(|error| {
+        match error.to_string().split_once(", expected") {
+            Some((_, expected)) => format!("expected{expected}"),
+            None => "no such code; see --help".to_owned(),
+        }
+    })
 }
 
 /// A role of the contract, or of a node that calls no contract.

@@ -62,6 +62,9 @@ pub enum DelegateScope {
 }
 
 impl DelegateScope {
+    /// Every scope.
+    pub const ALL: &'static [Self] = &[Self::Consent, Self::Read, Self::Rights];
+
     /// The code as it is written.
     pub const fn code(self) -> &'static str {
         match self {
@@ -94,6 +97,21 @@ pub enum ConsentReason {
     Payment,
     /// What was done is to be checked.
     Quality,
+}
+
+impl ConsentReason {
+    /// Every reason.
+    pub const ALL: &'static [Self] = &[
+        Self::NewPatient,
+        Self::Referral,
+        Self::SecondOpinion,
+        Self::Transfer,
+        Self::FollowUp,
+        Self::Coordination,
+        Self::Study,
+        Self::Payment,
+        Self::Quality,
+    ];
 }
 
 /// How a patient answers a request for consent.

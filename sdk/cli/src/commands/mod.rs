@@ -1,5 +1,6 @@
 //! One file for each thing that can be asked.
 
+mod access;
 mod admin;
 mod ca;
 mod channel;
@@ -7,8 +8,10 @@ mod completions;
 mod consent;
 mod events;
 mod explain;
+mod key;
 mod notifications;
 mod patient;
+mod people;
 mod receipt;
 mod record;
 mod register;
@@ -55,6 +58,10 @@ async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
         Command::Register => register::register(&load()?, output).await,
         Command::Record(command) => record::run(&load()?, command, output).await,
         Command::Consent(command) => consent::run(&load()?, command, output).await,
+        Command::Patient(command) => people::patient(&load()?, command, output).await,
+        Command::Delegate(command) => people::delegate(&load()?, command, output).await,
+        Command::Key(command) => key::run(&load()?, command, output).await,
+        Command::Access(command) => access::run(&load()?, command, output).await,
         Command::Share { record, version } => {
             consent::share(&load()?, record, version, output).await
         }

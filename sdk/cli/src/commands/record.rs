@@ -302,6 +302,7 @@ struct Done {
     transaction: String,
 }
 
+/// What a command did in one transaction.
 pub(super) fn done(
     done: &'static str,
     transaction: stela_protocol::TransactionId,

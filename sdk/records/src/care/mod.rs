@@ -9,7 +9,10 @@
 //! * a records officer [reviews](Session::review) and then [confirms](Session::confirm) or
 //!   [rejects](Session::reject) it;
 //! * a patient [grants](Session::grant) and [revokes](Session::revoke) consent; granting also wraps
-//!   the keys of her records that the consent opens;
+//!   the keys of her records that the consent opens; whoever wants a record
+//!   [asks](Session::ask_consent) for one, and she or a delegate [answers](Session::approve_consent);
+//! * a patient says [which certificates are hers](Session::add_certificate) and
+//!   [who acts for her](Session::name_delegate); [`Session::rewrap`] gives them the keys;
 //! * whoever needs a record [requests access](Session::request_access), and with a committed permit
 //!   [reads](Session::read) it, whole or [in parts](Session::parts).
 //!
@@ -25,13 +28,16 @@
 //! Every decision about access is a transaction. Nothing that leaves this process is plaintext.
 
 mod access;
+mod certificates;
 mod consents;
+mod delegates;
 mod error;
 mod kept;
 mod keys;
 mod part;
 mod progress;
 mod queries;
+mod requests;
 mod rights;
 mod session;
 mod share;
@@ -41,12 +47,15 @@ mod uploads;
 pub use access::{Opened, Reading, Reviewed};
 pub use consents::{Granted, SharedVersion, UnsharedVersion};
 pub use error::{
-    AccessError, ConsentError, KeyError, LedgerError, ReadError, ShareError, SubmitError,
+    AccessError, ConsentError, ConsentRequestError, KeyError, LedgerError, ReadError, ShareError,
+    SubmitError,
 };
 pub use kept::KeptError;
 pub use part::Parts;
 pub use progress::{Progress, Silent, Stage};
+pub use requests::ConsentAsked;
 pub use session::{Session, SessionOptions};
+pub use share::Rewrapped;
 pub use submit::{NewRecord, Submission};
 pub use uploads::{Unfinished, Upload};
 

@@ -120,7 +120,7 @@ impl Session {
     pub async fn resume(&self, record: Id) -> Result<Submission, SubmitError> {
         let upload = self.uploads.of_record(record)?;
         let label = self.own_label(&upload.request)?;
-        let key = upload.open_key(&label, &self.options.encryption)?;
+        let key = upload.open_key(&label, self.pairs())?;
         if let Some(done) = self.submitted_before(&upload, &key).await? {
             return Ok(done);
         }
