@@ -101,8 +101,12 @@ pub(crate) fn judge(
     version: &Version,
 ) -> Result<Judgement, ContractError> {
     let basis = Basis::Emergency;
-    if version.state() != State::Active {
-        return Ok(Judgement::deny(basis, Reason::NotActive));
+    match version.state() {
+        State::Active => {}
+        State::Erased => return Ok(Judgement::deny(basis, Reason::Erased)),
+        State::Pending | State::Rejected => {
+            return Ok(Judgement::deny(basis, Reason::NotActive));
+        }
     }
     let facts = version.facts();
     // What the consents of other records say does not matter, and is not read.

@@ -1,5 +1,5 @@
 //! The contract for health records: patients, records, their review and their erasure, consent,
-//! access, audit, what a patient has a right to know.
+//! access, emergencies, research, devices, audit, what a patient has a right to know.
 //!
 //! # Functions
 //! Every function takes one argument, a JSON object with exactly the fields of its request in
@@ -12,7 +12,7 @@
 //! | `register_encryption_key` | anybody with a role, for herself; patients once they are registered | publishes the X-Wing key to wrap record keys for; another one takes its place, which a patient's trail says |
 //! | `encryption_key_history` | anybody with a role; a question only | which keys somebody published, in which transaction |
 //! | `encryption_keys` | anybody with a role | finds such keys by fingerprint, by role at an organization, or by patient |
-//! | `submit_record` | practitioner, records officer; the patient; a device of her organization whose certificate names her | version 1 of a record, `pending` |
+//! | `submit_record` | practitioner, records officer; the patient | version 1 of a record, `pending` |
 //! | `amend_record` | the same, of the organization that submitted the record | the next version, `pending`; the one before must not be |
 //! | `confirm_record`, `reject_record` | a records officer who is asked for, never the author | see [Review](#review) |
 //! | `add_certificate`, `remove_certificate` | the patient | authorises another certificate of hers, up to [`limits::CERTIFICATES_MAX`]; takes one away, never the last |
@@ -30,8 +30,21 @@
 //! | `answer_consent_request` | the patient; a delegate for `consent` | grants what was asked for, or a part of it, or declines |
 //! | `withdraw_consent_request` | who asked | |
 //! | `list_consent_requests` | as `list_consents`; others what they asked for themselves | |
-//! | `share_keys` | the patient; a delegate for `consent` and the author, while a consent covers the version or a delegate may read; a records officer of the submitting organization, of an active version | adds a list of wrapped keys to a version, up to [`limits::WRAPS_MAX`], others than the patient together up to [`limits::OTHERS_WRAPS_MAX`] |
+//! | `share_keys` | the patient; a delegate for `consent` and the author, while a consent covers the version or a delegate may read; a records officer of the submitting organization, of an active version; to answer an [emergency](#emergencies), a privacy officer of it, too | adds a list of wrapped keys to a version, up to [`limits::WRAPS_MAX`], others than the patient together up to [`limits::OTHERS_WRAPS_MAX`] |
 //! | `request_access` | anybody with a role; endorsed only | decides, and records permit **or** deny |
+//! | `note_denied_access` | a peer | records a deny whose transaction did not come, in its place |
+//! | `break_glass` | a practitioner; endorsed only | decides as [Emergencies](#emergencies) says, and records permit **or** deny |
+//! | `review_emergency` | a privacy officer of the patient's organization or of the reader's, never the reader | closes the review of an emergency access |
+//! | `list_emergencies` | the patient; a delegate for `rights`; privacy officers of her organization; others what their own organization did; a practitioner her own | without a patient, what awaits a review |
+//! | `register_study` | a privacy officer, for her organization | see [Studies](#studies) |
+//! | `add_investigator`, `remove_investigator`, `end_study` | a privacy officer of the sponsoring organization | who investigates, up to [`limits::INVESTIGATORS_MAX`] certificates and as many roles; ends the study before its time |
+//! | `get_study` | anybody with a role | a study's terms, sponsor and investigators |
+//! | `enrol`, `withdraw_from_study` | the patient | joins under a pseudonym, and leaves |
+//! | `study_records` | an investigator | the records that a study may read, under pseudonyms |
+//! | `study_cohort` | an investigator; a privacy officer of the sponsoring organization; a question only | how many patients have a record that fits |
+//! | `bind_device`, `release_device` | the patient; practitioners and records officers of her organization | lets a device report her vital signs |
+//! | `submit_window` | a device of her organization that is bound to her | see [Vital signs](#vital-signs) |
+//! | `device_status` | the patient; a delegate for `rights`; practitioners and officers of her organization; the device | to whom it is bound, and how far its sequence has come |
 //! | `read_grant` | the holder of a permit | what is needed to read: CID, header, commitments |
 //! | `get_record` | the patient; a delegate for `read`, what he may read; officers of her and of the submitting organization; the author; holders of a permit; while they are asked for, records officers of other organizations | one version's metadata |
 //! | `record_history` | the patient, those officers of hers and of the submitting organization, and the author, of the newest version; a question only | who made which version the newest, or the active one, in which transaction, and what officers found about it |
@@ -108,6 +121,63 @@
 //! [`limits::CONSENTS_MAX`] consents, revoked ones included; with more, consents open nothing, with
 //! the reason `too-many-consents`. Grants do not count them, so that they never conflict. A permit
 //! expires ([`limits::PERMIT_MS`], or with its consent), and `read_grant` asks the consents again.
+//! A permit that rests on a consent, a delegation or a study with an end is valid only in a block
+//! before that end, so that an endorsement of it cannot be kept until later.
+//!
+//! A deny whose requester does not have it committed is noted by the peers that endorsed it, in a
+//! transaction of their own, under the time and the transaction that it would have had: so there is
+//! one entry, whoever wrote it, and `noted_by` says when a peer did. A peer could note what never
+//! was; the entry names its organization, and the contract's endorsement policy says how many others
+//! must agree.
+//!
+//! # Emergencies
+//! A practitioner who breaks the glass reads an active version whatever the consents say, but for
+//! one that is labelled `V` and that a consent of the patient's denies ([`stela_consent::emergency`]).
+//! The proposal carries a commitment to a justification, encrypted for the patient and the privacy
+//! officers. The permit lasts [`emergency_ms`](settings::Settings::emergency_ms); `emergency.accessed`
+//! tells everybody concerned at once, whoever is on call with a key among them.
+//!
+//! Each access must be reviewed. Who has one that waits longer than
+//! [`emergency_review_ms`](settings::Settings::emergency_review_ms) is denied the next with the
+//! reason `review-overdue`.
+//!
+//! The contract gives a permit and no key: an officer of the submitting organization who holds one
+//! answers the permit by sharing it with its reader, which `share_keys` allows while it stands.
+//!
+//! # Studies
+//! A study is registered with its terms: purposes within `HRESCH`, the highest confidentiality, the
+//! labels and categories of what it may see, its end, and a salted hash of its ethics approval. They
+//! never change. A request for a study is decided by the terms first ([`Refusal`]), then by the
+//! patient's consents, of which only those whose actor is the study open anything to it. She joins
+//! with `enrol` under a pseudonym that her client draws, one for each study; in requests for the
+//! study it stands in the place of her id.
+//!
+//! What a study is answered never has her id, unless her consent says `RSREID`: `read_grant` and
+//! `study_records` then say it beside the pseudonym. Nor has it her certificate or her device's. The
+//! pseudonym keeps her from who asks the contract, not from who runs a peer: the transactions and
+//! the state of a channel name patients to its members, events name the patient of a record, and a
+//! record has the same id in every study.
+//!
+//! A cohort smaller than the floor ([`study_floor`](settings::Settings::study_floor), or a higher one
+//! of the study's) is told only as such. Several counts can still be set against one another; that
+//! is for the ethics approval to forbid. With more than [`limits::COHORT_PATIENTS_MAX`] patients or
+//! [`limits::COHORT_RECORDS_MAX`] records nothing is counted. Once the study has ended, accesses are
+//! denied with `study-ended`, and every other call is an error, except that she can leave.
+//!
+//! # Vital signs
+//! A device collects observations into windows; each is a record of the category `vital-signs` that
+//! is active at once, since nobody wrote it whom a review could correct, and in everything else a
+//! record like others. Its anchor has the Merkle root over the salted observations ([RFC 6962]), with
+//! which one of them can be proved without the others.
+//!
+//! A device numbers its observations over all its windows, whoever it is bound to. A window that
+//! starts behind a gap is accepted, and the gap stands in the anchor and in `vital-signs.gap`. One
+//! that repeats a number or starts before the last one ended is refused with `out-of-sequence`. A
+//! device that lost its count needs a new certificate. How many observations lie outside the
+//! patient's own thresholds is counted by the gateway, which alone knows them; `vital-signs.alert`
+//! has neither a value nor a code.
+//!
+//! [RFC 6962]: https://www.rfc-editor.org/rfc/rfc6962#section-2.1
 //!
 //! # Review
 //! The consortium sets how many records officers must confirm a version, and how many of them must
@@ -181,7 +251,41 @@
 //! | `j·patient·request` | a request for consent |
 //! | `l·patient·request` | its answer or withdrawal; absent while it is open |
 //!
+//! | `ue·patient·transaction` | an emergency access; never changes |
+//! | `uf·patient·transaction` | what its review found |
+//! | `u·fingerprint·time·transaction` | the patient: an access of this reader that is to be reviewed |
+//! | `uo·organization·patient·transaction` | `1`: an access that this organization can review |
+//! | `st·study` | its terms, as the sponsor's argument has them; never changes |
+//! | `so·study` | who registered it; never changes |
+//! | `sx·study` | when it was ended before its time |
+//! | `si·study·fingerprint`, `sr·study·organization·role` | who made these its investigators |
+//! | `sm·study·patient` | her pseudonym, while she takes part |
+//! | `sp·study·pseudonym` | the patient; nobody once she has left, and nobody else ever |
+//! | `vd·device` | to whom it is bound, or was bound last |
+//! | `vp·patient·device` | `1`: the devices of a patient |
+//! | `vs·device` | how far its sequence has come |
+//! | `vw·record` | for a window, its device and how many observations are missing before its end |
+//!
 //! Values equal to an argument cost a reference in the transaction instead of the bytes.
+//!
+//! # Conflicts
+//! Of transactions about one patient at the same time, that is endorsed over the same state, the
+//! later one is not committed only when it
+//!
+//! | … | after |
+//! |---|---|
+//! | asks for access by consent | a grant or revocation of hers: its decision may be another one |
+//! | asks for access, breaks the glass, shares keys, amends or reviews | an amendment or review of the same record |
+//! | shares keys | another sharing for the same version: their number has a limit |
+//! | confirms | another confirmation of the same version |
+//! | makes something with an id that is taken | the one that took it |
+//! | submits a window | another window of the same device, or its binding or release |
+//! | breaks the glass on a record labelled `V` | a grant or revocation of hers |
+//! | asks for access for a study | its end, a change of what admitted the caller, the patient's enrolment or withdrawal |
+//! | makes an investigator | another one of the same kind: their number has a limit |
+//! | acts as the patient or as her delegate | a change of that certificate or delegation |
+//!
+//! Who asks again finds the new state.
 //!
 //! # Events
 //! Payloads carry ids only ([`event`]), so that whoever follows them asks with `concerns` which of
@@ -190,10 +294,6 @@
 //! | Event | With, beside patient, record and version |
 //! |---|---|
 //! | `patient.registered` | the patient alone |
-//! | `patient.rebinding`, `patient.rebinding-cancelled`, `certificate.added`, `certificate.removed` | no record |
-//! | `delegate.named`, `delegation.activated`, `delegation.ended` | no record |
-//! | `key.registered`, `key.rotated` | no record |
-//! | `consent.requested`, `consent.request-answered` (with `consent.granted` when it was approved), `consent.request-withdrawn` | no record |
 //! | `record.submitted`, `record.reviewed` | |
 //! | `record.amended` | the version that it replaces |
 //! | `record.confirmed`, `record.rejected` | the CID, for storage nodes |
@@ -202,6 +302,10 @@
 //! | `consent.granted`, `consent.revoked` | the consent instead of a record |
 //! | `keys.shared` | |
 //! | `access.permitted`, `access.denied` | |
+//! | `emergency.accessed`, `emergency.reviewed` | the transaction that permitted |
+//! | `study.registered`, `study.ended`, `study.enrolled`, `study.withdrawn` | the study alone |
+//! | `device.bound`, `device.released` | the device instead of a record |
+//! | `vital-signs.gap`, `vital-signs.alert` | no version; the device |
 //! | `patient.rebinding`, `patient.rebinding-cancelled`, `certificate.added`, `certificate.removed` | the certificate instead of a record |
 //! | `delegate.named`, `delegation.activated`, `delegation.ended` | the delegation instead of a record |
 //! | `key.registered`, `key.rotated` | the certificate alone |
@@ -255,7 +359,7 @@ export_contract!(invoke);
 ///
 /// # Errors
 /// [`ContractError`] with a stable code: `invalid-argument` (with the field), `forbidden`,
-/// `not-found`, `already-exists`, `wrong-state`, `limit-exceeded`, `endorse-only`,
+/// `not-found`, `already-exists`, `wrong-state`, `out-of-sequence`, `limit-exceeded`, `endorse-only`,
 /// `evaluate-only`, `invalid-settings` (with the field), `unknown-function`.
 pub fn invoke(
     ledger: &mut dyn Ledger,

@@ -375,7 +375,9 @@ pub(crate) fn submission(
 }
 
 /// What was submitted stands as it was signed; a window has more fields than another record.
-fn submitted(argument: &[u8]) -> Result<(SubmitRecord, Option<SubmitWindow>), ContractError> {
+pub(crate) fn submitted(
+    argument: &[u8],
+) -> Result<(SubmitRecord, Option<SubmitWindow>), ContractError> {
     if let Ok(submission) = json::stored("record", argument) {
         return Ok((submission, None));
     }
