@@ -1,16 +1,19 @@
 //! What can be asked at the command line.
 
 mod people;
+mod rights;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use stela_consent::{Category, Confidentiality, Id, Organization, Purpose, Role, SensitivityLabel};
+use stela_healthcare::{DeclineReason, EraseReason, ErasureGround, RejectReason};
 use stela_protocol::OrgId;
 
 use crate::failure::EXIT_CODES;
 pub(crate) use people::*;
+pub(crate) use rights::*;
 
 /// Health records shared under the patient's consent.
 ///
@@ -50,7 +53,7 @@ pub(crate) enum Command {
     /// Grant, revoke and list consents; ask for them, and answer.
     #[command(subcommand)]
     Consent(Consent),
-    /// Say which certificates are a patient's, and give them the keys of her records.
+    /// Say which certificates are a patient's, and learn what she has a right to know.
     #[command(subcommand)]
     Patient(Patient),
     /// Say who may act for a patient.
@@ -76,10 +79,6 @@ pub(crate) enum Command {
         #[arg(long)]
         patient: Option<Id>,
     },
-    /// What a patient has a right to know: to whom her records were disclosed, who can have read
-    /// them, what became of her requests, and everything about her in one file.
-    #[command(subcommand)]
-    Patient(Patient),
     /// Show what happened on the ledger that concerns this user, since the last time.
     ///
     /// Events carry ids only, so the contract is asked whether each of them concerns the user, and
@@ -225,6 +224,10 @@ pub(crate) enum Record {
         /// Replace that file if it exists.
         #[arg(long, requires = "out")]
         force: bool,
+        /// Confirm although the content calls for sensitivity labels, or a confidentiality, that the
+        /// version does not carry: the officer has looked at it and decides otherwise.
+        #[arg(long)]
+        accept_labels: bool,
         /// Check only; do not confirm.
         #[arg(long)]
         dry_run: bool,
@@ -237,8 +240,8 @@ pub(crate) enum Record {
         #[arg(long)]
         version: Option<u32>,
         /// Why: unreadable, invalid-format, wrong-labels, wrong-patient, duplicate, incomplete.
-        #[arg(long)]
-        reason: String,
+        #[arg(long, value_parser = coded::<RejectReason>)]
+        reason: RejectReason,
     },
     /// Ask, as the patient or her delegate, for the erasure of a record.
     RequestErasure {
@@ -248,8 +251,8 @@ pub(crate) enum Record {
         #[arg(long)]
         patient: Option<Id>,
         /// Why: no-longer-needed, consent-withdrawn, objection, unlawful.
-        #[arg(long)]
-        reason: Option<String>,
+        #[arg(long, value_parser = coded::<ErasureGround>)]
+        reason: Option<ErasureGround>,
     },
     /// Say, as a privacy officer, why a record is not erased although its patient asked for it.
     DeclineErasure {
@@ -259,8 +262,8 @@ pub(crate) enum Record {
         #[arg(long)]
         patient: Option<Id>,
         /// Why: retention, legal-hold.
-        #[arg(long)]
-        reason: String,
+        #[arg(long, value_parser = coded::<DeclineReason>)]
+        reason: DeclineReason,
     },
     /// Erase a record as a privacy officer: every version of it, for everybody, for good.
     ///
@@ -270,8 +273,8 @@ pub(crate) enum Record {
         /// The record.
         record: Id,
         /// Why: patient-request, retention-over, unlawful.
-        #[arg(long)]
-        reason: String,
+        #[arg(long, value_parser = coded::<EraseReason>)]
+        reason: EraseReason,
         /// Do not ask.
         #[arg(long)]
         yes: bool,
@@ -310,101 +313,6 @@ pub(crate) enum Record {
     Resume {
         /// The record, as `record uploads` lists it.
         record: Id,
-    },
-}
-
-/// Which records of a list are wanted; what is not stated admits everything.
-#[derive(Debug, Args)]
-pub(crate) struct RecordFilter {
-    /// Only this kind of record.
-    #[arg(long)]
-    pub(crate) category: Option<Category>,
-    /// Only records with this sensitivity label.
-    #[arg(long)]
-    pub(crate) label: Option<SensitivityLabel>,
-    /// Only what took place at this time or later, such as 2026-11-22T00:00:00Z; what states no date
-    /// counts when it was submitted.
-    #[arg(long, value_name = "TIME", value_parser = crate::commands::parse_time)]
-    pub(crate) from: Option<u64>,
-    /// Only what took place before this time.
-    #[arg(long, value_name = "TIME", value_parser = crate::commands::parse_time)]
-    pub(crate) to: Option<u64>,
-    /// Only what this certificate submitted.
-    #[arg(long, value_name = "FINGERPRINT")]
-    pub(crate) author: Option<stela_consent::Fingerprint>,
-    /// Only what this organization submitted.
-    #[arg(long)]
-    pub(crate) organization: Option<Organization>,
-    /// Only what stands there: pending, active, rejected, erased.
-    #[arg(long)]
-    pub(crate) state: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Patient {
-    /// Account for disclosures, six years back at most (45 CFR 164.528).
-    ///
-    /// Disclosures for treatment, payment and operations, to the patient and by her consent are
-    /// exempt and left out unless --all is given.
-    Accounting {
-        /// The patient; without it, the user herself.
-        #[arg(long)]
-        patient: Option<Id>,
-        /// Only disclosures at this time or later.
-        #[arg(long, value_name = "TIME", value_parser = crate::commands::parse_time)]
-        from: Option<u64>,
-        /// Only disclosures before this time.
-        #[arg(long, value_name = "TIME", value_parser = crate::commands::parse_time)]
-        to: Option<u64>,
-        /// Only for this purpose and what it contains.
-        #[arg(long)]
-        purpose: Option<Purpose>,
-        /// Only to this certificate.
-        #[arg(long, value_name = "FINGERPRINT")]
-        recipient: Option<stela_consent::Fingerprint>,
-        /// The exempt ones, too.
-        #[arg(long)]
-        all: bool,
-    },
-    /// List who holds or held a permit to read which version, with the newest one.
-    Readers {
-        /// The patient; without it, the user herself.
-        #[arg(long)]
-        patient: Option<Id>,
-        /// Only of this record.
-        #[arg(long)]
-        record: Option<Id>,
-    },
-    /// List the patient's requests for erasure and what became of them.
-    Erasures {
-        /// The patient; without it, the user herself.
-        #[arg(long)]
-        patient: Option<Id>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Receipt {
-    /// Get the receipt of a valid transaction, and verify it.
-    Get {
-        /// The transaction's id.
-        id: stela_consent::Hex<32>,
-        /// Where it goes; the file must not exist.
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-    },
-    /// Verify a receipt from the genesis block alone; works offline, and without a profile if
-    /// --genesis is given.
-    ///
-    /// It proves that the orderers of the consortium put this transaction into this block at this
-    /// time. Whether it took effect is found by every peer and signed by none: `stela tx status`
-    /// asks.
-    Verify {
-        /// The receipt.
-        file: PathBuf,
-        /// The channel's first block, as the consortium gave it out; without it, the profile's.
-        #[arg(long, value_name = "FILE")]
-        genesis: Option<PathBuf>,
     },
 }
 

@@ -21,3 +21,5 @@ pub(crate) const CERTIFICATE_SOON_MS: u64 = 14 * 24 * 3_600_000;
 pub(crate) const NODE_FILE_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of a genesis block that the doctor reads.
 pub(crate) const GENESIS_BYTES_MAX: u64 = stela_protocol::limits::MESSAGE_BYTES_MAX as u64;
+/// Bytes of the contents of records in one export, which is made in memory.
+pub(crate) const EXPORT_CONTENT_BYTES_MAX: usize = 256 << 20;

@@ -52,7 +52,9 @@ pub fn events(
         recorded: instant(entry.time)?,
     };
     Ok(match entry.event {
-        AuditKind::AccessPermitted => vec![trail.decision(true), trail.disclosure()],
+        AuditKind::AccessPermitted | AuditKind::EmergencyAccessed => {
+            vec![trail.decision(true), trail.disclosure()]
+        }
         AuditKind::AccessDenied => vec![trail.decision(false)],
         _ => vec![trail.change()],
     })

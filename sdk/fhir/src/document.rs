@@ -19,16 +19,17 @@ use crate::reference::{self, RECORD};
 /// [`BeyondDates`]: it was submitted, or what it reports took place, after the year 9999.
 pub fn document_reference(version: &RecordVersion) -> Result<DocumentReference, BeyondDates> {
     let (status, doc_status) = match (version.state, version.replaced_by) {
-        (State::Rejected, _) => ("entered-in-error", "entered-in-error"),
+        // Nothing of an erased record may be used any more, and R4 has no other word for that.
+        (State::Rejected | State::Erased, _) => ("entered-in-error", "entered-in-error"),
         (_, Some(_)) => ("superseded", "final"),
         (State::Pending, None) => ("current", "preliminary"),
         (State::Active, None) => ("current", "final"),
     };
     let (system, code) = category(version.category);
     let labels = version.labels.iter();
-    let replaces = (version.version > 1).then(|| DocumentReferenceRelatesTo {
+    let replaces = version.replaces.map(|replaced| DocumentReferenceRelatesTo {
         code: Some("replaces".into()),
-        target: Some(reference::document(&version.record, version.version - 1)),
+        target: Some(reference::document(&version.record, replaced)),
         ..DocumentReferenceRelatesTo::default()
     });
     let date = version.date.map(instant).transpose()?;

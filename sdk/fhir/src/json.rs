@@ -2,7 +2,9 @@
 
 use fhirkit::{Error, FhirJson, Severity};
 
-use crate::limits::DOCUMENT_BYTES_MAX;
+use fhirkit::r4::Resource;
+
+use crate::limits::{DOCUMENT_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::refusal::{Read, Reason, Refusal};
 
 /// Reads one resource, strictly: an element that R4 does not know, a missing required one, a value
@@ -15,6 +17,18 @@ pub fn read<T: FhirJson>(bytes: &[u8]) -> Result<T, Refusal> {
         return Err(Reason::TooLarge.at(T::TYPE_NAME));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| Reason::NotR4.at(T::TYPE_NAME))?;
+    strict(text)
+}
+
+/// Reads any resource that a record may be, as strictly.
+///
+/// # Errors
+/// [`Reason::TooLarge`], [`Reason::NotR4`].
+pub fn read_record(bytes: &[u8]) -> Result<Resource, Refusal> {
+    if bytes.len() > RECORD_BYTES_MAX {
+        return Err(Reason::TooLarge.at(Resource::TYPE_NAME));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| Reason::NotR4.at(Resource::TYPE_NAME))?;
     strict(text)
 }
 

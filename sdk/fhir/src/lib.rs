@@ -12,6 +12,8 @@
 //! | `Bundle` | | [`bundle::collection`] |
 //! | `OperationOutcome` | | [`Refusal::outcome`] |
 //!
+//! [`labels`] says which sensitivity labels the content of a resource calls for.
+//!
 //! Reading is strict ([`read`]). A refusal names the element and the reason, and nothing of what the
 //! document says. Nothing that is written names a person: patients, people and organizations go by
 //! the ids of the ledger.
@@ -22,6 +24,7 @@ mod code;
 pub mod consent;
 mod document;
 mod json;
+pub mod labels;
 pub mod limits;
 mod moment;
 pub mod observation;
@@ -32,7 +35,7 @@ mod refusal;
 
 pub use document::document_reference;
 pub use fhirkit::r4;
-pub use json::{read, write};
+pub use json::{read, read_record, write};
 pub use moment::BeyondDates;
 pub use patient::patient;
 pub use provenance::provenance;

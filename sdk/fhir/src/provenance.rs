@@ -16,12 +16,12 @@ pub fn provenance(entry: &AuditEntry) -> Result<Option<Provenance>, BeyondDates>
         return Ok(None);
     };
     let (activity, part) = match entry.event {
-        AuditKind::Submitted if version == 1 => (concept(DATA_OPERATION, "CREATE"), "author"),
-        AuditKind::Submitted => (concept(DATA_OPERATION, "UPDATE"), "author"),
+        AuditKind::Submitted => (concept(DATA_OPERATION, "CREATE"), "author"),
+        AuditKind::Amended => (concept(DATA_OPERATION, "UPDATE"), "author"),
         AuditKind::Confirmed => (concept(LIFECYCLE, "verify"), "verifier"),
         _ => return Ok(None),
     };
-    let amended = entry.event == AuditKind::Submitted && version > 1;
+    let amended = entry.event == AuditKind::Amended;
     let revision = amended.then(|| ProvenanceEntity {
         role: Some("revision".into()),
         what: Some(reference::document(&record, version - 1)),

@@ -11,6 +11,9 @@ use stela_healthcare::{ConsentReason, DelegateKind, DelegateScope};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Patient {
+    /// What she has a right to know.
+    #[command(flatten)]
+    Rights(super::Rights),
     /// List the certificates that are a patient's, and one to which she is being rebound.
     Certificates {
         /// The patient; without it, the user herself.

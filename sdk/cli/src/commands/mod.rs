@@ -8,6 +8,7 @@ mod completions;
 mod consent;
 mod events;
 mod explain;
+mod export;
 mod key;
 mod notifications;
 mod patient;
@@ -66,7 +67,6 @@ async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
             consent::share(&load()?, record, version, output).await
         }
         Command::Audit { patient } => consent::audit(&load()?, patient, output).await,
-        Command::Patient(command) => patient::run(&load()?, command, output).await,
         Command::Notifications { follow, from } => {
             notifications::run(&load()?, follow, from, output).await
         }

@@ -1,37 +1,24 @@
 //! What a patient has a right to know.
 
-use std::sync::Arc;
-
 use stela_consent::Id;
 use stela_records::care::request::Accounting;
-use stela_records::care::{Session, Silent, answer};
+use stela_records::care::{Session, answer};
 
+use super::export;
 use super::record::code;
-use crate::arguments::Patient;
+use crate::arguments::Rights;
 use crate::output::{Output, short, table, time};
 use crate::profile::Profile;
-use crate::session;
 
-pub(crate) async fn run(
-    profile: &Profile,
-    command: Patient,
-    output: &Output,
-) -> anyhow::Result<()> {
-    let session = session::open(profile, Arc::new(Silent)).await?;
-    let outcome = dispatch(profile, &session, command, output).await;
-    session.close().await;
-    outcome
-}
-
-async fn dispatch(
+pub(super) async fn dispatch(
     profile: &Profile,
     session: &Session,
-    command: Patient,
+    command: Rights,
     output: &Output,
 ) -> anyhow::Result<()> {
     let of = |patient: Option<Id>| patient.map_or_else(|| profile.patient(), Ok);
     match command {
-        Patient::Accounting {
+        Rights::Accounting {
             patient,
             from,
             to,
@@ -50,11 +37,27 @@ async fn dispatch(
             let disclosures = session.accounting(request).await?;
             output.answer(&disclosures, |disclosures| accounting(disclosures))
         }
-        Patient::Readers { patient, record } => {
+        Rights::Readers { patient, record } => {
             let found = session.readers(of(patient)?, record).await?;
             output.answer(&found, |found| readers(found))
         }
-        Patient::Erasures { patient } => {
+        Rights::Export {
+            patient,
+            out,
+            purpose,
+            no_content,
+            no_receipts,
+        } => {
+            let wanted = export::Wanted {
+                patient: of(patient)?,
+                out,
+                purpose,
+                contents: !no_content,
+                receipts: !no_receipts,
+            };
+            export::run(profile, session, &wanted, output).await
+        }
+        Rights::Erasures { patient } => {
             let requests = session.erasures(of(patient)?).await?;
             output.answer(&requests, |requests| erasures(requests))
         }

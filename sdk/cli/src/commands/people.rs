@@ -37,6 +37,9 @@ async fn of_patient(
 ) -> anyhow::Result<()> {
     let or_user = |patient: Option<Id>| patient.map_or_else(|| profile.patient(), Ok);
     let (said, submitted) = match command {
+        Patient::Rights(command) => {
+            return super::patient::dispatch(profile, session, command, output).await;
+        }
         Patient::Certificates { patient } => {
             let found = session.certificates(or_user(patient)?).await?;
             return output.answer(&found, certificates);
