@@ -13,7 +13,7 @@ fn chain_with(world: &World, envelope: &Bytes, signers: &[usize]) -> Vec<Block> 
     let mut blocks = changing(world).blocks;
     let last = blocks.pop().unwrap();
     let others = [b"one", b"two"].map(|text| Bytes::from_static(text));
-    let envelopes = [&others[..], &[envelope.clone()], &others[..]].concat();
+    let envelopes = [&others[..], std::slice::from_ref(envelope), &others[..]].concat();
     let header = &last.header;
     let mut block = Block::new(
         header.channel.clone(),
@@ -78,18 +78,21 @@ async fn a_receipt_proves_offline_what_was_ordered() {
     assert!(receipt.verify(other.configuration()).is_err());
 }
 
+/// A change of a receipt's file.
+type Change<'a> = &'a dyn Fn(&mut Value);
+
 #[tokio::test]
 async fn whatever_is_changed_in_a_receipt_makes_it_worthless() {
     let world = world();
     let (receipt, _) = receipt(&world).await;
-    let check = |change: &dyn Fn(&mut Value)| {
+    let check = |change: Change<'_>| {
         let mut file: Value = serde_json::from_str(&receipt.to_json()).unwrap();
         change(&mut file);
         let read = Receipt::from_json(file.to_string().as_bytes());
         read.and_then(|receipt| receipt.verify(world.configuration()))
     };
     assert!(check(&|_| {}).is_ok());
-    let changes: [(&str, &dyn Fn(&mut Value)); 12] = [
+    let changes: [(&str, Change<'_>); 12] = [
         ("version", &|file| file["stela_receipt"] = 2.into()),
         ("field", &|file| file["verdict"] = "valid".into()),
         ("index", &|file| file["index"] = 1.into()),

@@ -355,6 +355,8 @@ mod tests {
             request,
             purpose: Purpose::Treat,
             expires: 9,
+            study: None,
+            patient: None,
             record: version,
         }
     }
