@@ -6,10 +6,12 @@
 //! [`verify`] looks at it from outside, with [`canary`] searching files for plaintext. [`large`]
 //! measures what a study of gigabytes costs, and interrupts it wherever it can; [`faults`] does harm
 //! to such a network while clients use it, and checks what must hold; [`trial`] breaks a network in
-//! ten ways and looks at what `stela doctor` says.
+//! ten ways and looks at what `stela doctor` says; [`costs`] measures what each function of the
+//! contract costs.
 
 pub mod canary;
 pub mod cli;
+pub mod costs;
 pub mod evidence;
 pub mod faults;
 pub mod large;

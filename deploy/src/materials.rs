@@ -213,6 +213,7 @@ impl Materials {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 package_hash: package.to_bytes(),
                 endorsement_policy: format!("OutOf(2, {})", every("peer")),
+                ..Default::default()
             }],
             admin_policy: format!("OutOf(2, {})", every("admin")),
             certificates: of(Kind::Peer)

@@ -172,11 +172,15 @@ async fn run(
         RpcError::new(error.code, why)
     })?;
     node.contracts
-        .run(contract, snapshot, invocation(proposal, creator, mode))
+        .run(
+            contract,
+            snapshot,
+            invocation(proposal, creator, defined.settings.clone(), mode),
+        )
         .await
 }
 
-fn invocation(proposal: &Proposal, creator: &Identity, mode: Mode) -> Invocation {
+fn invocation(proposal: &Proposal, creator: &Identity, settings: Bytes, mode: Mode) -> Invocation {
     let attributes = creator.attributes.iter();
     Invocation {
         channel: proposal.header.channel.clone(),
@@ -194,6 +198,7 @@ fn invocation(proposal: &Proposal, creator: &Identity, mode: Mode) -> Invocation
         transaction_id: proposal.header.id(),
         timestamp_ms: proposal.header.timestamp_ms,
         side: proposal.side.iter().map(|side| side.commitment).collect(),
+        settings,
         mode,
     }
 }

@@ -67,8 +67,9 @@ codes! {
     ///
     /// When no provision applies, the reason is where the permit that came closest failed: the
     /// criteria are looked at in the order of the variants from [`Reason::Actor`] on, and the one
-    /// that passed the most of them is the closest. [`decide`] never gives [`Reason::NotActive`]
-    /// and [`Reason::TooManyConsents`]: they are for its caller, when it cannot be asked.
+    /// that passed the most of them is the closest. [`decide`] never gives [`Reason::NotActive`],
+    /// [`Reason::Erased`] and [`Reason::TooManyConsents`]: they are for its caller, when it cannot
+    /// be asked.
     Reason, "reason",
     {
         /// A permit decided.
@@ -77,6 +78,8 @@ codes! {
         DeniedByProvision = "denied-by-provision",
         /// The version is not confirmed, so that no consent is asked.
         NotActive = "not-active",
+        /// The record was erased.
+        Erased = "erased",
         /// There are more consents than can be looked at.
         TooManyConsents = "too-many-consents",
         /// There is no permit at all.
@@ -111,6 +114,7 @@ impl Reason {
             Self::Permitted => "a consent permits it",
             Self::DeniedByProvision => "a consent denies it",
             Self::NotActive => "the version is not confirmed",
+            Self::Erased => "the record was erased",
             Self::TooManyConsents => "the patient has more consents than can be looked at",
             Self::NoConsent => "there is no consent",
             Self::Actor => "no consent is for this requester",

@@ -129,6 +129,16 @@ impl KeyRange {
         })
     }
 
+    /// The part of this range before `end`; `None` when `end` is not behind its start or lies
+    /// outside.
+    pub fn until(&self, end: &[u8]) -> Option<Self> {
+        let inside = self.start.as_slice() < end && end <= self.end.as_slice();
+        inside.then(|| Self {
+            start: self.start.clone(),
+            end: end.to_vec(),
+        })
+    }
+
     /// The first key that may be in the range.
     pub fn start(&self) -> &[u8] {
         &self.start
@@ -180,5 +190,13 @@ mod tests {
         assert!(!inside("a", &["bb", "c"]));
         assert!(!inside("a", &["a", "c"]));
         assert!(!inside("aa", &["b", "c"]));
+        let key = |attribute| Key::composite("a", &["b", attribute]).unwrap();
+        let part = range.from(key("c").as_bytes()).unwrap();
+        assert!(part.until(key("c").as_bytes()).is_none());
+        let part = part.until(key("d").as_bytes()).unwrap();
+        assert!(part.from(key("c").as_bytes()).is_some());
+        assert!(part.from(key("d").as_bytes()).is_none());
+        assert!(range.until(range.end()).is_some());
+        assert!(range.until(&[range.end(), b"x"].concat()).is_none());
     }
 }

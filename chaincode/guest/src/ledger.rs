@@ -118,6 +118,8 @@ pub struct Invocation {
     pub caller: Caller,
     /// Commitments to the erasable data that travels beside the proposal.
     pub side: Vec<[u8; 32]>,
+    /// What the channel's configuration sets for the contract; empty when it sets nothing.
+    pub settings: Vec<u8>,
 }
 
 /// How much a log line matters.
@@ -159,6 +161,16 @@ pub trait Ledger {
 
     /// Tells listeners something when the transaction is committed.
     fn set_event(&mut self, name: &str, payload: &[u8]);
+
+    /// Lets the transaction be committed only in a block whose time is before `time_ms`; of
+    /// several times the earliest counts.
+    fn expire_at(&mut self, time_ms: u64);
+
+    /// Has the endorsing peer itself call `function` with `argument` in a transaction, when the
+    /// one that this invocation was endorsed for is not committed in its window: what was found
+    /// must not depend on the will of the one who asked. The last call counts; it is never part of
+    /// the result.
+    fn on_absence(&mut self, function: &str, argument: &[u8]);
 
     /// Tells the operators of this peer something; never part of the result.
     fn log(&self, level: Level, message: &str);

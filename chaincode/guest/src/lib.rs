@@ -49,7 +49,7 @@ pub mod wasm;
 pub use error::ContractError;
 pub use key::{Key, KeyError, KeyRange};
 pub use ledger::{Caller, Entry, Invocation, Ledger, Level, Mode, Page, Part, Position, Version};
-pub use mock::{MockLedger, Outcome};
+pub use mock::{Conflict, Endorsed, MockLedger, Outcome};
 
 /// The function that is a contract.
 pub type Contract = fn(&mut dyn Ledger, &str, &[Vec<u8>]) -> Result<Vec<u8>, ContractError>;

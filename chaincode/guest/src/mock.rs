@@ -14,13 +14,41 @@ const START_MS: u64 = 1_767_225_600_000;
 
 /// A contract with a state in memory. Each submission that succeeds is committed at once; time
 /// stands still until a test moves it.
+///
+/// Work at the same time is endorsed first, all of it over one state, and committed afterwards, in
+/// order ([`MockLedger::endorse`], [`MockLedger::commit`]): whatever read what another one has
+/// changed since then conflicts, as in a peer's validation.
+///
+/// ```
+/// use stela_guest::{Caller, Conflict, ContractError, Key, Ledger, MockLedger};
+///
+/// fn count(
+///     ledger: &mut dyn Ledger,
+///     _function: &str,
+///     _arguments: &[Vec<u8>],
+/// ) -> Result<Vec<u8>, ContractError> {
+///     let key = Key::composite("count", &["all"])?;
+///     let before = ledger.get(&key).map_or(0, |value| value[0]);
+///     ledger.put(&key, &[before + 1]);
+///     Ok(Vec::new())
+/// }
+///
+/// let mut ledger = MockLedger::new(count);
+/// let alice = Caller::new("HospitalA", "practitioner", [1; 32]);
+/// let first = ledger.endorse(&alice, "count", &[], &[]).expect("an endorsement");
+/// let second = ledger.endorse(&alice, "count", &[], &[]).expect("another one");
+/// assert!(ledger.commit(&first).is_ok());
+/// assert!(matches!(ledger.commit(&second), Err(Conflict::Read { .. })));
+/// ```
 pub struct MockLedger<C> {
     contract: C,
     state: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Every change of each key, the oldest first.
     history: History,
     time_ms: u64,
+    settings: Vec<u8>,
     transactions: u64,
+    blocks: u64,
 }
 
 type History = BTreeMap<Vec<u8>, Vec<Version>>;
@@ -40,8 +68,48 @@ pub struct Outcome {
     pub ranges: usize,
     /// Writes and deletions by key; `None` deletes.
     pub writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Before which block time the transaction has to be committed.
+    pub expires_at_ms: Option<u64>,
+    /// The function that the endorser calls, and its argument, when the transaction does not come.
+    pub on_absence: Option<(String, Vec<u8>)>,
     /// The transaction's id.
     pub transaction_id: [u8; 32],
+}
+
+/// A transaction that was endorsed and is not committed.
+#[derive(Debug, Clone)]
+pub struct Endorsed {
+    /// What the invocation gave.
+    pub outcome: Outcome,
+    /// The keys that were read, each with where its value came from.
+    reads: BTreeMap<Vec<u8>, Option<Position>>,
+    ranges: Vec<RangeRead>,
+    time_ms: u64,
+}
+
+/// A range as it was read: what stands from `start` up to, but not including, `end`.
+#[derive(Debug, Clone)]
+struct RangeRead {
+    start: Vec<u8>,
+    end: Vec<u8>,
+    found: Vec<(Vec<u8>, Option<Position>)>,
+}
+
+/// Why an endorsed transaction is not committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Conflict {
+    /// A key that it read has changed (`MVCC_READ_CONFLICT`).
+    Read {
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// A range that it read has other entries (`PHANTOM_READ_CONFLICT`).
+    Range {
+        /// Where the range starts.
+        start: Vec<u8>,
+    },
+    /// The contract let it be committed only before a time that has come.
+    Expired,
 }
 
 impl<C> MockLedger<C>
@@ -55,7 +123,9 @@ where
             state: BTreeMap::new(),
             history: History::new(),
             time_ms: START_MS,
+            settings: Vec::new(),
             transactions: 0,
+            blocks: 0,
         }
     }
 
@@ -67,6 +137,11 @@ where
     /// Moves the time forward.
     pub fn advance_ms(&mut self, by: u64) {
         self.time_ms += by;
+    }
+
+    /// What the channel's configuration sets for the contract from now on.
+    pub fn set_settings(&mut self, settings: &[u8]) {
+        self.settings = settings.to_vec();
     }
 
     /// The committed value of a key.
@@ -103,18 +178,48 @@ where
         arguments: &[&[u8]],
         side: &[[u8; 32]],
     ) -> Result<Outcome, ContractError> {
+        let endorsed = self.endorse(caller, function, arguments, side)?;
+        match self.commit(&endorsed) {
+            Ok(()) => Ok(endorsed.outcome),
+            Err(_) => Err(ContractError::new(
+                "expired",
+                "the contract let the transaction expire before it could be committed",
+            )),
+        }
+    }
+
+    /// Runs a function as a transaction and writes nothing; [`MockLedger::commit`] does.
+    ///
+    /// # Errors
+    /// The contract's refusal.
+    pub fn endorse(
+        &mut self,
+        caller: &Caller,
+        function: &str,
+        arguments: &[&[u8]],
+        side: &[[u8; 32]],
+    ) -> Result<Endorsed, ContractError> {
         self.transactions += 1;
-        let outcome = self.run(Mode::Endorse, caller, function, arguments, side)?;
-        // Each transaction is a block of its own.
+        self.run(Mode::Endorse, caller, function, arguments, side)
+    }
+
+    /// Commits what was endorsed, unless something that it read has changed since, or its time is
+    /// over. Each transaction is a block of its own, whose time is the mock's.
+    ///
+    /// # Errors
+    /// [`Conflict`] says what has changed; then nothing is written.
+    pub fn commit(&mut self, endorsed: &Endorsed) -> Result<(), Conflict> {
+        self.validate(endorsed)?;
+        self.blocks += 1;
         let at = Position {
-            block: self.transactions,
+            block: self.blocks,
             transaction: 0,
         };
-        for (key, change) in &outcome.writes {
+        for (key, change) in &endorsed.outcome.writes {
             let version = Version {
                 at,
-                transaction_id: outcome.transaction_id,
-                time_ms: self.time_ms,
+                transaction_id: endorsed.outcome.transaction_id,
+                time_ms: endorsed.time_ms,
                 value: change.clone(),
             };
             self.history.entry(key.clone()).or_default().push(version);
@@ -123,7 +228,28 @@ where
                 None => self.state.remove(key),
             };
         }
-        Ok(outcome)
+        Ok(())
+    }
+
+    fn validate(&self, endorsed: &Endorsed) -> Result<(), Conflict> {
+        let expires_at_ms = endorsed.outcome.expires_at_ms;
+        if expires_at_ms.is_some_and(|time_ms| self.time_ms >= time_ms) {
+            return Err(Conflict::Expired);
+        }
+        for (key, seen) in &endorsed.reads {
+            if changed_at(&self.history, key) != *seen {
+                return Err(Conflict::Read { key: key.clone() });
+            }
+        }
+        for range in &endorsed.ranges {
+            let now = self.state.range(range.start.clone()..range.end.clone());
+            let now = now.map(|(key, _)| (key.clone(), changed_at(&self.history, key)));
+            if !now.eq(range.found.iter().cloned()) {
+                let start = range.start.clone();
+                return Err(Conflict::Range { start });
+            }
+        }
+        Ok(())
     }
 
     /// Runs a function as a question; what it writes is in the outcome and nowhere else.
@@ -136,7 +262,8 @@ where
         function: &str,
         arguments: &[&[u8]],
     ) -> Result<Outcome, ContractError> {
-        self.run(Mode::Evaluate, caller, function, arguments, &[])
+        let evaluated = self.run(Mode::Evaluate, caller, function, arguments, &[])?;
+        Ok(evaluated.outcome)
     }
 
     fn run(
@@ -146,7 +273,7 @@ where
         function: &str,
         arguments: &[&[u8]],
         side: &[[u8; 32]],
-    ) -> Result<Outcome, ContractError> {
+    ) -> Result<Endorsed, ContractError> {
         let mut transaction_id = [0; 32];
         transaction_id[24..].copy_from_slice(&self.transactions.to_be_bytes());
         let mut view = View {
@@ -160,25 +287,44 @@ where
                 mode,
                 caller: caller.clone(),
                 side: side.to_vec(),
+                settings: self.settings.clone(),
             },
             reads: Cell::new(0),
-            ranges: Cell::new(0),
+            seen: RefCell::new(BTreeMap::new()),
+            ranges: RefCell::new(Vec::new()),
             logs: RefCell::new(Vec::new()),
             writes: BTreeMap::new(),
             events: Vec::new(),
+            expires_at_ms: None,
+            on_absence: None,
         };
         let arguments: Vec<Vec<u8>> = arguments.iter().map(|a| a.to_vec()).collect();
         let payload = (self.contract)(&mut view, function, &arguments)?;
-        Ok(Outcome {
+        let ranges = view.ranges.into_inner();
+        let outcome = Outcome {
             payload,
             events: view.events,
             logs: view.logs.into_inner(),
             reads: view.reads.get(),
-            ranges: view.ranges.get(),
+            ranges: ranges.len(),
             writes: view.writes,
+            expires_at_ms: view.expires_at_ms,
+            on_absence: view.on_absence,
             transaction_id,
+        };
+        Ok(Endorsed {
+            outcome,
+            reads: view.seen.into_inner(),
+            ranges,
+            time_ms: self.time_ms,
         })
     }
+}
+
+/// Where a key got its value, if it has one.
+fn changed_at(history: &History, key: &[u8]) -> Option<Position> {
+    let last = history.get(key)?.last()?;
+    last.value.as_ref().map(|_| last.at)
 }
 
 struct View<'a> {
@@ -186,15 +332,20 @@ struct View<'a> {
     history: &'a History,
     invocation: Invocation,
     reads: Cell<usize>,
-    ranges: Cell<usize>,
+    seen: RefCell<BTreeMap<Vec<u8>, Option<Position>>>,
+    ranges: RefCell<Vec<RangeRead>>,
     logs: RefCell<Vec<(Level, String)>>,
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     events: Vec<(String, Vec<u8>)>,
+    expires_at_ms: Option<u64>,
+    on_absence: Option<(String, Vec<u8>)>,
 }
 
 impl Ledger for View<'_> {
     fn get(&self, key: &Key) -> Option<Vec<u8>> {
         self.reads.set(self.reads.get() + 1);
+        let seen = changed_at(self.history, key.as_bytes());
+        self.seen.borrow_mut().insert(key.as_bytes().to_vec(), seen);
         self.state.get(key.as_bytes()).cloned()
     }
 
@@ -208,7 +359,6 @@ impl Ledger for View<'_> {
     }
 
     fn range(&self, range: &KeyRange, limit: u32) -> Page {
-        self.ranges.set(self.ranges.get() + 1);
         let entries: Vec<Entry> = self
             .state
             .range(range.start().to_vec()..range.end().to_vec())
@@ -224,10 +374,17 @@ impl Ledger for View<'_> {
             next.push(0);
             next
         });
-        Page {
-            entries,
-            next: next.filter(|next| next.as_slice() < range.end()),
-        }
+        let next = next.filter(|next| next.as_slice() < range.end());
+        // A page says nothing about what lies behind it.
+        self.ranges.borrow_mut().push(RangeRead {
+            start: range.start().to_vec(),
+            end: next.clone().unwrap_or_else(|| range.end().to_vec()),
+            found: entries
+                .iter()
+                .map(|entry| (entry.key.clone(), changed_at(self.history, &entry.key)))
+                .collect(),
+        });
+        Page { entries, next }
     }
 
     /// # Panics
@@ -258,6 +415,15 @@ impl Ledger for View<'_> {
         self.events.push((name.to_owned(), payload.to_vec()));
     }
 
+    fn expire_at(&mut self, time_ms: u64) {
+        let earlier = self.expires_at_ms.map_or(time_ms, |at| at.min(time_ms));
+        self.expires_at_ms = Some(earlier);
+    }
+
+    fn on_absence(&mut self, function: &str, argument: &[u8]) {
+        self.on_absence = Some((function.to_owned(), argument.to_vec()));
+    }
+
     fn log(&self, level: Level, message: &str) {
         self.logs.borrow_mut().push((level, message.to_owned()));
     }
@@ -286,6 +452,16 @@ mod tests {
             }
             ("delete", [name]) => {
                 ledger.delete(&key(name)?);
+                Ok(Vec::new())
+            }
+            ("first", [limit]) => {
+                let page = ledger.range(&KeyRange::prefix("k", &[])?, u32::from(limit[0]));
+                Ok(vec![page.entries.len() as u8])
+            }
+            ("soon", []) => {
+                ledger.put(&key(b"soon")?, b"1");
+                let time_ms = ledger.invocation().timestamp_ms;
+                ledger.expire_at(time_ms + 1000);
                 Ok(Vec::new())
             }
             ("history", [name, limit]) => {
@@ -343,6 +519,76 @@ mod tests {
             in_a_transaction.submit(&caller, "history", &[b"a", &[1]])
         });
         assert!(ended.is_err());
+    }
+
+    #[test]
+    fn what_has_changed_since_the_endorsement_conflicts() {
+        let caller = Caller::new("A", "client", [0; 32]);
+        let check = |function: &str, argument: &[u8], change: &[&[u8]], expected: Option<&str>| {
+            let mut ledger = MockLedger::new(contract);
+            for name in [b"b", b"d"] {
+                ledger.submit(&caller, "put", &[name, b"1"]).unwrap();
+            }
+            let mut arguments = vec![argument];
+            arguments.extend((function == "put").then_some(&b"2"[..]));
+            let endorsed = ledger.endorse(&caller, function, &arguments, &[]).unwrap();
+            let function = if change.len() == 2 { "put" } else { "delete" };
+            ledger.submit(&caller, function, change).unwrap();
+            let before = ledger.state().clone();
+            let conflict = ledger
+                .commit(&endorsed)
+                .err()
+                .map(|conflict| match conflict {
+                    Conflict::Read { .. } => "read",
+                    Conflict::Range { .. } => "range",
+                    Conflict::Expired => "expired",
+                });
+            assert_eq!(conflict, expected);
+            assert_eq!(conflict.is_some(), before == *ledger.state());
+        };
+        check("put", b"b", &[b"b", b"3"], Some("read"));
+        check("put", b"b", &[b"b"], Some("read"));
+        check("put", b"a", &[b"a", b"3"], Some("read"));
+        check("put", b"b", &[b"d", b"3"], None);
+        check("delete", b"b", &[b"b", b"3"], None);
+    }
+
+    #[test]
+    fn a_range_conflicts_with_what_comes_into_it_alone() {
+        let caller = Caller::new("A", "client", [0; 32]);
+        let check = |limit: u8, change: &[&[u8]], conflicts: bool| {
+            let mut ledger = MockLedger::new(contract);
+            for name in [b"b", b"d"] {
+                ledger.submit(&caller, "put", &[name, b"1"]).unwrap();
+            }
+            let endorsed = ledger.endorse(&caller, "first", &[&[limit]], &[]).unwrap();
+            let function = if change.len() == 2 { "put" } else { "delete" };
+            ledger.submit(&caller, function, change).unwrap();
+            let conflict = ledger.commit(&endorsed);
+            let range = matches!(conflict, Err(Conflict::Range { .. }));
+            assert_eq!((range, conflict.is_err()), (conflicts, conflicts));
+        };
+        check(9, &[b"a", b"1"], true);
+        check(9, &[b"e", b"1"], true);
+        check(9, &[b"b", b"9"], true);
+        check(9, &[b"d"], true);
+        // The first page ends with the key b.
+        check(1, &[b"a", b"1"], true);
+        check(1, &[b"c", b"1"], false);
+        check(1, &[b"d"], false);
+    }
+
+    #[test]
+    fn a_transaction_is_not_committed_when_its_time_has_come() {
+        let caller = Caller::new("A", "client", [0; 32]);
+        for (wait_ms, committed) in [(999, true), (1000, false)] {
+            let mut ledger = MockLedger::new(contract);
+            let endorsed = ledger.endorse(&caller, "soon", &[], &[]).unwrap();
+            ledger.advance_ms(wait_ms);
+            let outcome = ledger.commit(&endorsed);
+            assert_eq!(outcome.is_ok(), committed);
+            assert_eq!(ledger.state().len(), usize::from(committed));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::ledger::{
     Caller, Entry, Invocation, Ledger, Level, Mode, Page, Part, Position, Version,
 };
 
-use bindings::stela::chaincode::{context, events, history, logging, state};
+use bindings::stela::chaincode::{context, events, history, logging, outcome, state};
 
 #[allow(
     missing_docs,
@@ -87,6 +87,7 @@ fn invocation() -> Invocation {
             fingerprint: hash(&caller.fingerprint),
         },
         side: current.side.iter().map(|side| hash(side)).collect(),
+        settings: current.settings,
     }
 }
 
@@ -153,6 +154,14 @@ impl Ledger for Imports {
 
     fn set_event(&mut self, name: &str, payload: &[u8]) {
         events::set_event(name, payload);
+    }
+
+    fn expire_at(&mut self, time_ms: u64) {
+        outcome::expire_at(time_ms);
+    }
+
+    fn on_absence(&mut self, function: &str, argument: &[u8]) {
+        outcome::on_absence(function, argument);
     }
 
     fn log(&self, level: Level, message: &str) {

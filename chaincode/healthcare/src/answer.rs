@@ -90,8 +90,11 @@ answer! {
         /// The provision in it: empty for the base provision, `[i]` for exception `i`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         provision: Option<Vec<u8>>,
-        /// Why: `permitted`, or a code of [`stela_consent::Reason`].
+        /// Why: `permitted`, or a code of [`stela_consent::Reason`] or of [`crate::Refusal`].
         reason: String,
+        /// The delegation, when it rests on one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delegation: Option<Id>,
         /// When a permit ends.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires: Option<u64>,
@@ -107,6 +110,12 @@ answer! {
         purpose: Purpose,
         /// When the permit ends.
         expires: u64,
+        /// The study for which it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        study: Option<Id>,
+        /// For a study: who the patient is, when her consent lets the study know (`RSREID`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        patient: Option<Id>,
         /// The version's metadata.
         record: RecordVersion,
     }
@@ -126,12 +135,19 @@ answer! {
         /// Why it was rejected.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<RejectReason>,
+        /// The version that it replaced, or that it replaces once it is confirmed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<u32>,
         /// The version that replaced it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaced_by: Option<u32>,
-        /// Whom it is about.
+        /// How the record was erased.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        erased: Option<Tombstone>,
+        /// Whom it is about; for who reads for a study, her pseudonym in it.
         patient: Id,
-        /// The author's certificate.
+        /// The author's certificate; for who reads for a study, zeros when it is the patient's own
+        /// or her device's.
         author: Fingerprint,
         /// The author's organization.
         organization: Organization,
@@ -152,27 +168,11 @@ answer! {
         header: HeaderText,
         /// The commitment to the key.
         commitment: Hex<32>,
-        /// Commitments to the lists of wrapped keys.
-        wraps: Vec<Hex<32>>,
-    }
-}
-
-answer! {
-    /// One change of a record as a whole: a version was submitted, confirmed or rejected.
-    RecordChange {
-        /// The block with the transaction that made it.
-        block: u64,
-        /// The transaction's place in the block.
-        index: u32,
-        /// The transaction.
-        transaction: Hex<32>,
-        /// The block's time.
-        time: u64,
-        /// The newest version after it.
-        latest: u32,
-        /// The active version after it, if there was one.
+        /// For a device's window of observations: what anchors it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        active: Option<u32>,
+        window: Option<Window>,
+        /// Commitments to the lists of wrapped keys; none once the record is erased.
+        wraps: Vec<Hex<32>>,
     }
 }
 
@@ -185,6 +185,8 @@ answer! {
         version: u32,
         /// Where it stands.
         state: State,
+        /// The author's certificate.
+        author: Fingerprint,
         /// The submitting organization.
         organization: Organization,
         /// When it was submitted.
@@ -209,10 +211,22 @@ pub enum AuditKind {
     Registered,
     /// A version of a record was submitted.
     Submitted,
+    /// An amendment of a record was submitted.
+    Amended,
+    /// An officer confirmed a version, and more are asked for.
+    Reviewed,
     /// It was confirmed.
     Confirmed,
     /// It was rejected.
     Rejected,
+    /// The patient asked for the erasure of a record.
+    ErasureRequested,
+    /// It was declined.
+    ErasureDeclined,
+    /// A privacy officer proposed the erasure of a record as unlawful.
+    ErasureProposed,
+    /// The record was erased.
+    Erased,
     /// The patient granted a consent.
     ConsentGranted,
     /// The patient revoked it.
@@ -223,6 +237,40 @@ pub enum AuditKind {
     AccessPermitted,
     /// An access was denied.
     AccessDenied,
+    /// A practitioner broke the glass.
+    EmergencyAccessed,
+    /// That was reviewed.
+    EmergencyReviewed,
+    /// The patient joined a study.
+    StudyJoined,
+    /// She left it.
+    StudyLeft,
+    /// A device was bound to her.
+    DeviceBound,
+    /// It was released.
+    DeviceReleased,
+    /// A certificate of the patient was added.
+    CertificateAdded,
+    /// It was removed.
+    CertificateRemoved,
+    /// A certificate is to be the patient's in place of those that she lost.
+    Rebinding,
+    /// It is not.
+    RebindingCancelled,
+    /// An encryption key of the patient took the place of another.
+    KeyRotated,
+    /// A delegate was named.
+    DelegateNamed,
+    /// The delegation was ended.
+    DelegationEnded,
+    /// An executor's delegation was activated.
+    DelegationActivated,
+    /// The patient was asked for a consent.
+    ConsentRequested,
+    /// She declined.
+    ConsentDeclined,
+    /// Who asked took it back.
+    ConsentRequestWithdrawn,
 }
 
 answer! {
@@ -234,8 +282,7 @@ answer! {
         time: u64,
         /// The transaction.
         transaction: Hex<32>,
-        /// Who did it. For a granted consent the certificate with which the patient registered,
-        /// even if she signed with one renewed since: the transaction names that.
+        /// Who did it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<Fingerprint>,
         /// Their organization.
@@ -261,8 +308,46 @@ answer! {
         /// Why access was asked for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         purpose: Option<Purpose>,
-        /// Why it was decided so, or why a version was rejected.
+        /// Why it was decided so, why a version was rejected, why the glass was broken, or what the
+        /// review of that found.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// The delegation that was named, ended or activated, or under which a delegate acted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delegation: Option<Id>,
+        /// The other certificate that it is about: one that was added, removed or rebound, a
+        /// delegate's, that of the owner of a key, that of the reader of a reviewed emergency, or a
+        /// device's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subject: Option<Fingerprint>,
+        /// The request for consent that was made, answered or withdrawn.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        consent_request: Option<Id>,
+        /// The study for which access was asked, or that the patient joined or left.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        study: Option<Id>,
+        /// The transaction that permitted a reviewed emergency.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<Hex<32>>,
+        /// For a denied access that its requester did not have committed: the organization whose
+        /// peer noted it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        noted_by: Option<Organization>,
     }
 }
+
+mod device;
+mod emergency;
+mod erasure;
+mod review;
+mod rights;
+mod study;
+
+pub use device::*;
+pub use emergency::*;
+pub use erasure::*;
+pub use review::*;
+pub use rights::*;
+pub use study::*;
+mod people;
+pub use people::*;

@@ -10,7 +10,7 @@ use crate::keys;
 use crate::page::Wanted;
 use crate::patient::{self, Patient};
 use crate::request::AuditTrail;
-use crate::value::Basis;
+use crate::value::{Basis, DelegateScope};
 
 /// An entry as the state keeps it; time and transaction stand in its key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,6 +35,18 @@ pub(crate) struct Stored {
     pub(crate) purpose: Option<Purpose>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) delegation: Option<Id>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subject: Option<Fingerprint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) consent_request: Option<Id>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) study: Option<Id>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) request: Option<Hex<32>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) noted_by: Option<Organization>,
 }
 
 impl Stored {
@@ -51,7 +63,18 @@ impl Stored {
             basis: None,
             purpose: None,
             reason: None,
+            delegation: None,
+            subject: None,
+            consent_request: None,
+            study: None,
+            request: None,
+            noted_by: None,
         }
+    }
+
+    pub(crate) fn with_subject(mut self, subject: Fingerprint) -> Self {
+        self.subject = Some(subject);
+        self
     }
 
     pub(crate) fn about(mut self, record: Id, version: u32) -> Self {
@@ -69,13 +92,29 @@ pub(crate) fn write(
     put(ledger, patient, &json::encode(&entry)?)
 }
 
-/// The entry for a granted consent is the consent itself, which the transaction need not repeat.
+/// The entry for a consent that the patient granted with the certificate that registered is the
+/// consent itself, which the transaction need not repeat.
 pub(crate) fn write_granted(
     ledger: &mut dyn Ledger,
     patient: &Id,
     consent: &[u8],
 ) -> Result<(), ContractError> {
     put(ledger, patient, consent)
+}
+
+/// Writes the entry of another transaction, which did not come.
+pub(crate) fn write_for(
+    ledger: &mut dyn Ledger,
+    patient: &Id,
+    (time_ms, transaction): (u64, &Hex<32>),
+    entry: Stored,
+) -> Result<(), ContractError> {
+    let key = keys::audit(patient, time_ms, transaction)?;
+    if ledger.get(&key).is_some() {
+        return Err(ContractError::already_exists("transaction"));
+    }
+    ledger.put(&key, &json::encode(&entry)?);
+    Ok(())
 }
 
 fn put(ledger: &mut dyn Ledger, patient: &Id, value: &[u8]) -> Result<(), ContractError> {
@@ -94,12 +133,15 @@ pub(crate) fn trail(
     let registered = patient::load(ledger, &request.patient)?;
     let home = &registered.organization;
     let officer = caller.role == Role::PrivacyOfficer;
-    let sees_all =
-        caller.is_patient(&request.patient, home) || (officer && caller.organization == *home);
+    let sees_all = (officer && caller.organization == *home)
+        || patient::may(ledger, &caller, &request.patient, DelegateScope::Rights)?.is_some();
     if !sees_all && !officer {
-        return Err(ContractError::forbidden(
-            "the audit trail is for the patient and for privacy officers",
-        ));
+        return Err(patient::refusal(
+            ledger,
+            &caller,
+            &request.patient,
+            DelegateScope::Rights,
+        )?);
     }
     let range = keys::audit_trail(&request.patient)?;
     wanted.read(ledger, &range, |entry| {
@@ -109,7 +151,7 @@ pub(crate) fn trail(
     })
 }
 
-fn read(entry: &Entry, patient: &Patient) -> Result<AuditEntry, ContractError> {
+pub(crate) fn read(entry: &Entry, patient: &Patient) -> Result<AuditEntry, ContractError> {
     let (time, transaction) = keys::audit_parts(&entry.key)?;
     // An entry for a granted consent is the consent, which has no field `event`.
     if let Ok(consent) = json::stored::<Consent>("consent", &entry.value) {
@@ -130,10 +172,16 @@ fn read(entry: &Entry, patient: &Patient) -> Result<AuditEntry, ContractError> {
         basis: stored.basis,
         purpose: stored.purpose,
         reason: stored.reason,
+        delegation: stored.delegation,
+        subject: stored.subject,
+        consent_request: stored.consent_request,
+        study: stored.study,
+        request: stored.request,
+        noted_by: stored.noted_by,
     })
 }
 
-/// Only she grants, from the organization that registered her.
+/// She granted it with the certificate that registered.
 fn granted(consent: &Consent, patient: &Patient, time: u64, transaction: Hex<32>) -> AuditEntry {
     AuditEntry {
         event: AuditKind::ConsentGranted,
@@ -149,5 +197,11 @@ fn granted(consent: &Consent, patient: &Patient, time: u64, transaction: Hex<32>
         basis: None,
         purpose: None,
         reason: None,
+        delegation: None,
+        subject: None,
+        consent_request: None,
+        study: None,
+        request: None,
+        noted_by: None,
     }
 }

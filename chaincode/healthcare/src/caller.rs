@@ -1,7 +1,7 @@
 //! The caller, as the contract's rules speak about callers.
 
 use stela_consent::{Fingerprint, Hex, Id, Organization, Requester, Role};
-use stela_guest::{ContractError, Invocation, Ledger};
+use stela_guest::{ContractError, Invocation, Ledger, Mode};
 
 /// A caller with a role that this contract knows.
 #[derive(Debug, Clone)]
@@ -34,14 +34,9 @@ impl Caller {
     }
 
     /// Whether the certificate says that the caller is this patient. Any organization can issue
-    /// such a certificate: [`Caller::is_patient`] and [`crate::patient::is`] are what counts.
+    /// such a certificate: [`crate::patient::is`] is what counts.
     pub(crate) fn claims_patient(&self, patient: &Id) -> bool {
         self.role == Role::Patient && self.patient.as_ref() == Some(patient)
-    }
-
-    /// Whether the caller is this patient herself, whom the organization `home` registered.
-    pub(crate) fn is_patient(&self, patient: &Id, home: &Organization) -> bool {
-        self.claims_patient(patient) && self.organization == *home
     }
 
     /// Whether the caller answers for the records or the privacy of this organization.
@@ -56,6 +51,17 @@ impl Caller {
             organization: self.organization.as_str(),
             role: self.role,
         }
+    }
+}
+
+/// Refuses to answer in a transaction what is too large to be part of one.
+pub(crate) fn must_be_question(ledger: &dyn Ledger) -> Result<(), ContractError> {
+    match ledger.invocation().mode {
+        Mode::Evaluate => Ok(()),
+        Mode::Endorse => Err(ContractError::new(
+            "evaluate-only",
+            "this is told to a question, and is no part of a transaction",
+        )),
     }
 }
 

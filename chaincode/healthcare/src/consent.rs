@@ -9,13 +9,16 @@ use stela_guest::{ContractError, KeyRange, Ledger, Page as Found, json};
 use crate::answer::{AuditKind, Done, FiledConsent, Page};
 use crate::audit::{self, Stored};
 use crate::caller::Caller;
+use crate::certificate::Standing;
+use crate::delegate;
 use crate::event::{self, ConsentEvent};
 use crate::keys;
 use crate::limits::CONSENTS_MAX;
 use crate::page::Wanted;
-use crate::patient;
+use crate::patient::{self, Acting};
 use crate::record;
-use crate::request::{GrantConsent, ListConsents, RevokeConsent};
+use crate::request::{GrantConsent, GrantConsentFor, ListConsents, RevokeConsent};
+use crate::value::DelegateScope;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,21 +37,69 @@ pub(crate) fn grant(
         .patient
         .filter(|patient| caller.claims_patient(patient))
         .ok_or_else(|| ContractError::forbidden("only a patient grants consent"))?;
-    patient::must_be(ledger, &caller, &patient)?;
+    let standing = patient::must_be(ledger, &caller, &patient)?;
+    put(ledger, &patient, &consent, argument)?;
+    if standing == Standing::First {
+        audit::write_granted(ledger, &patient, argument)?;
+    } else {
+        let entry = granted(&caller, Acting::Herself, &consent);
+        audit::write(ledger, &patient, entry)?;
+    }
+    Ok(Done {})
+}
+
+pub(crate) fn grant_for(
+    ledger: &mut dyn Ledger,
+    request: GrantConsentFor,
+) -> Result<Done, ContractError> {
+    let GrantConsentFor { patient, consent } = request;
+    let caller = Caller::of(ledger)?;
+    let acting = patient::acting(ledger, &caller, &patient, DelegateScope::Consent)?;
+    file(ledger, &caller, acting, &patient, &consent, None)?;
+    Ok(Done {})
+}
+
+/// Files a consent that the caller grants for a patient, in answer to a request if there was one.
+pub(crate) fn file(
+    ledger: &mut dyn Ledger,
+    caller: &Caller,
+    acting: Acting,
+    patient: &Id,
+    consent: &Consent,
+    request: Option<Id>,
+) -> Result<(), ContractError> {
+    delegate::must_not_be_named(caller, acting, consent)?;
+    put(ledger, patient, consent, &json::encode(consent)?)?;
+    let mut entry = granted(caller, acting, consent);
+    entry.consent_request = request;
+    audit::write(ledger, patient, entry)
+}
+
+fn granted(caller: &Caller, acting: Acting, consent: &Consent) -> Stored {
+    let mut entry = Stored::by(AuditKind::ConsentGranted, caller);
+    entry.consent = Some(consent.id());
+    entry.delegation = acting.delegation();
+    entry
+}
+
+fn put(
+    ledger: &mut dyn Ledger,
+    patient: &Id,
+    consent: &Consent,
+    value: &[u8],
+) -> Result<(), ContractError> {
     // How many there are is not counted here: patients grant several at once, and a count would
     // make those conflict. Beyond the limit, decisions deny.
-    let key = keys::consent(&patient, &consent.id())?;
+    let key = keys::consent(patient, &consent.id())?;
     if ledger.get(&key).is_some() {
         return Err(ContractError::already_exists("consent"));
     }
-    ledger.put(&key, argument);
-    audit::write_granted(ledger, &patient, argument)?;
+    ledger.put(&key, value);
     let event = ConsentEvent {
-        patient,
+        patient: *patient,
         consent: consent.id(),
     };
-    event::set(ledger, event::CONSENT_GRANTED, &event)?;
-    Ok(Done {})
+    event::set(ledger, event::CONSENT_GRANTED, &event)
 }
 
 pub(crate) fn revoke(
@@ -57,10 +108,11 @@ pub(crate) fn revoke(
 ) -> Result<Done, ContractError> {
     let RevokeConsent { patient, consent } = request;
     let caller = Caller::of(ledger)?;
-    patient::must_be(ledger, &caller, &patient)?;
-    if ledger.get(&keys::consent(&patient, &consent)?).is_none() {
-        return Err(ContractError::not_found("consent"));
-    }
+    let acting = patient::acting(ledger, &caller, &patient, DelegateScope::Consent)?;
+    let revoked = ledger
+        .get(&keys::consent(&patient, &consent)?)
+        .ok_or_else(|| ContractError::not_found("consent"))?;
+    delegate::must_not_be_named(&caller, acting, &json::stored("consent", &revoked)?)?;
     let key = keys::revocation(&patient, &consent)?;
     if ledger.get(&key).is_some() {
         return Err(ContractError::wrong_state("the consent has been revoked").at("consent"));
@@ -71,6 +123,7 @@ pub(crate) fn revoke(
     ledger.put(&key, &json::encode(&revocation)?);
     let mut entry = Stored::by(AuditKind::ConsentRevoked, &caller);
     entry.consent = Some(consent);
+    entry.delegation = acting.delegation();
     audit::write(ledger, &patient, entry)?;
     let event = ConsentEvent { patient, consent };
     event::set(ledger, event::CONSENT_REVOKED, &event)?;
@@ -143,7 +196,7 @@ pub(crate) fn list(
     let patient = request.patient;
     let wanted = Wanted::new(request.limit, request.bookmark)?;
     let home = patient::load(ledger, &patient)?.organization;
-    let sees_all = caller.is_patient(&patient, &home) || caller.is_officer_of(&home);
+    let sees_all = caller.is_officer_of(&home) || acts(ledger, &caller, &patient)?;
     if !sees_all {
         must_be_author(ledger, &caller, &patient, request.record.as_ref())?;
     }
@@ -160,6 +213,19 @@ pub(crate) fn list(
     })
 }
 
+/// Whether the caller acts for the patient in a way that needs her consents.
+pub(crate) fn acts(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    patient: &Id,
+) -> Result<bool, ContractError> {
+    let consents = patient::may(ledger, caller, patient, DelegateScope::Consent)?;
+    if consents.is_some() {
+        return Ok(true);
+    }
+    Ok(patient::may(ledger, caller, patient, DelegateScope::Rights)?.is_some())
+}
+
 /// An author looks at the standing consents to learn for whom to wrap her record's key.
 fn must_be_author(
     ledger: &dyn Ledger,
@@ -169,14 +235,14 @@ fn must_be_author(
 ) -> Result<(), ContractError> {
     let refusal = || {
         ContractError::forbidden(
-            "consents are shown to the patient, to officers of her organization, and to the \
-             author of the record that is named",
+            "consents are shown to the patient and her delegates, to officers of her \
+             organization, and to the author of the record that is named",
         )
     };
     let record = record.ok_or_else(refusal)?;
     let head = record::head(ledger, record)?;
     let newest = record::load_of_patient(ledger, patient, record, head.latest)?;
-    if newest.author.fingerprint == caller.fingerprint {
+    if newest.is_by(caller) {
         Ok(())
     } else {
         Err(refusal())

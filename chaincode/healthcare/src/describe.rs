@@ -7,7 +7,7 @@ use stela_guest::Key;
 type Kind = (&'static str, &'static str, &'static [&'static str]);
 
 /// The table in the crate's documentation.
-const KINDS: [Kind; 15] = [
+const KINDS: &[Kind] = &[
     ("p", "patient", &["patient"]),
     ("c", "consent", &["patient", "consent"]),
     ("x", "end of a consent", &["patient", "consent"]),
@@ -31,10 +31,46 @@ const KINDS: [Kind; 15] = [
         &["patient", "certificate"],
     ),
     ("a", "audit entry", &["patient", "time", "transaction"]),
+    ("y", "confirmation", &["record", "version", "certificate"]),
+    ("n", "records that name a blob", &["cid", "record"]),
+    ("t", "tombstone", &["record"]),
+    ("z", "request for erasure", &["patient", "record"]),
+    ("zu", "proposal of erasure", &["record"]),
+    ("m", "certificate of a patient", &["patient", "certificate"]),
+    ("d", "delegation", &["patient", "delegate", "delegation"]),
+    ("ue", "emergency access", &["patient", "transaction"]),
+    (
+        "uf",
+        "review of an emergency access",
+        &["patient", "transaction"],
+    ),
+    ("u", "open review", &["certificate", "time", "transaction"]),
+    (
+        "uo",
+        "open reviews by organization",
+        &["organization", "patient", "transaction"],
+    ),
+    ("st", "study", &["study"]),
+    ("so", "sponsor of a study", &["study"]),
+    ("sx", "end of a study", &["study"]),
+    ("si", "investigator", &["study", "certificate"]),
+    (
+        "sr",
+        "investigators by role",
+        &["study", "organization", "role"],
+    ),
+    ("sm", "part in a study", &["study", "patient"]),
+    ("sp", "pseudonym", &["study", "pseudonym"]),
+    ("vd", "binding of a device", &["device"]),
+    ("vp", "list of a patient's devices", &["patient", "device"]),
+    ("vs", "sequence of a device", &["device"]),
+    ("vw", "window of observations", &["record"]),
+    ("j", "request for consent", &["patient", "request"]),
+    ("l", "answer to a request", &["patient", "request"]),
 ];
 
 /// Attributes that are text as they stand.
-const PLAIN: [&str; 4] = ["version", "time", "organization", "role"];
+const PLAIN: [&str; 5] = ["version", "time", "organization", "role", "cid"];
 
 /// A key in words, or the beginning that the keys of a range share: `review of record 75722b…
 /// version 1`. Nothing when it is no key of this contract.
@@ -98,6 +134,29 @@ mod tests {
             keys::encryption_key(&hash),
             keys::encryption_key_owner(&hash),
             keys::encryption_key_by_patient(&id, &hash),
+            keys::emergency(&id, &hash),
+            keys::emergency_review(&id, &hash),
+            keys::open_review(&hash, 77, &hash),
+            keys::open_review_at(&"A".parse().unwrap(), &id, &hash),
+            keys::study(&id),
+            keys::sponsor(&id),
+            keys::end_of_study(&id),
+            keys::investigator(&id, &hash),
+            keys::investigator_by_role(&id, &"A".parse().unwrap(), Role::Researcher),
+            keys::enrolment(&id, &id),
+            keys::pseudonym(&id, &id),
+            keys::device(&hash),
+            keys::device_of_patient(&id, &hash),
+            keys::sequence(&hash),
+            keys::window(&id),
+            keys::confirmation(&id, 1, &hash),
+            keys::tombstone(&id),
+            keys::erasure_request(&id, &id),
+            keys::erasure_proposal(&id),
+            keys::certificate(&id, &hash),
+            keys::delegation(&id, &hash, &id),
+            keys::consent_request(&id, &id),
+            keys::consent_request_answer(&id, &id),
         ];
         for key in all {
             let key = key.map_err(|_| ()).unwrap();

@@ -1,15 +1,17 @@
 //! Published encryption keys: for whom a record's key can be wrapped.
 
 use serde::{Deserialize, Serialize};
-use stela_consent::{Fingerprint, Id, Organization, Role};
+use stela_consent::{Fingerprint, Hex, Id, Organization, Role};
 use stela_guest::{ContractError, Entry, Ledger, json};
 
-use crate::answer::{Done, EncryptionKey, Page};
-use crate::caller::Caller;
+use crate::answer::{AuditKind, Done, EncryptionKey, EncryptionKeyChange, Page};
+use crate::audit::{self, Stored};
+use crate::caller::{Caller, must_be_question};
+use crate::event::{self, KeyEvent};
 use crate::keys;
 use crate::page::Wanted;
 use crate::patient;
-use crate::request::{EncryptionKeys, RegisterEncryptionKey};
+use crate::request::{EncryptionKeyHistory, EncryptionKeys, RegisterEncryptionKey};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +35,10 @@ pub(crate) fn register(
     let caller = Caller::of(ledger)?;
     let fingerprint = caller.fingerprint;
     let patient = own_patient(ledger, &caller)?;
+    let before = ledger.get(&keys::encryption_key(&fingerprint)?);
+    if before.as_deref() != Some(argument) {
+        tell(ledger, &caller, patient, before.is_some())?;
+    }
     let by_role = keys::encryption_key_by_role(&caller.organization, caller.role, &fingerprint)?;
     ledger.put(&by_role, INDEXED);
     if let Some(patient) = &patient {
@@ -51,6 +57,75 @@ pub(crate) fn register(
     );
     ledger.put(&keys::encryption_key(&fingerprint)?, argument);
     Ok(Done {})
+}
+
+/// Tells of a key that is published, and files in the owner's trail, when she is a patient, that it
+/// takes the place of another. Which keys there were, the history says.
+fn tell(
+    ledger: &mut dyn Ledger,
+    caller: &Caller,
+    patient: Option<Id>,
+    rotated: bool,
+) -> Result<(), ContractError> {
+    let certificate = caller.fingerprint;
+    if let Some(patient) = patient.filter(|_| rotated) {
+        let entry = Stored::by(AuditKind::KeyRotated, caller).with_subject(certificate);
+        audit::write(ledger, &patient, entry)?;
+    }
+    let event = KeyEvent {
+        certificate,
+        patient,
+    };
+    let name = if rotated {
+        event::KEY_ROTATED
+    } else {
+        event::KEY_REGISTERED
+    };
+    event::set(ledger, name, &event)
+}
+
+/// Takes away what a patient's certificate published, so that nobody wraps a key for it.
+pub(crate) fn withdraw(
+    ledger: &mut dyn Ledger,
+    patient: &Id,
+    certificate: &Fingerprint,
+) -> Result<(), ContractError> {
+    let key = keys::encryption_key_owner(certificate)?;
+    let Some(value) = ledger.get(&key) else {
+        return Ok(());
+    };
+    let owner: Owner = json::stored("encryption key", &value)?;
+    if owner.patient != Some(*patient) {
+        return Ok(());
+    }
+    let by_role = keys::encryption_key_by_role(&owner.organization, owner.role, certificate)?;
+    ledger.delete(&by_role);
+    ledger.delete(&keys::encryption_key_by_patient(patient, certificate)?);
+    ledger.delete(&keys::encryption_key(certificate)?);
+    ledger.delete(&key);
+    Ok(())
+}
+
+/// Which keys somebody published, the newest first.
+pub(crate) fn history(
+    ledger: &mut dyn Ledger,
+    request: EncryptionKeyHistory,
+) -> Result<Page<EncryptionKeyChange>, ContractError> {
+    Caller::of(ledger)?;
+    must_be_question(ledger)?;
+    let wanted = Wanted::new(request.limit, request.bookmark)?;
+    let key = keys::encryption_key(&request.fingerprint)?;
+    wanted.read_history(ledger, &key, |version| {
+        let read = |value: &Vec<u8>| json::stored("encryption key", value);
+        let key: Option<RegisterEncryptionKey> = version.value.as_ref().map(read).transpose()?;
+        Ok(EncryptionKeyChange {
+            block: version.at.block,
+            index: version.at.transaction,
+            transaction: Hex(version.transaction_id),
+            time: version.time_ms,
+            key: key.map(|key| key.key),
+        })
+    })
 }
 
 /// For a caller of the role patient: which one she is. Keys of others must not be found as hers.

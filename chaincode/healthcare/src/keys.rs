@@ -4,6 +4,18 @@ use data_encoding::BASE64URL_NOPAD;
 use stela_consent::{Fingerprint, Hex, Id, Organization, Role};
 use stela_guest::{ContractError, Key, KeyRange};
 
+mod device;
+mod emergency;
+mod erasure;
+mod review;
+mod study;
+
+pub(crate) use device::*;
+pub(crate) use emergency::*;
+pub(crate) use erasure::*;
+pub(crate) use review::*;
+pub(crate) use study::*;
+
 type Result<T> = std::result::Result<T, ContractError>;
 
 fn text<const N: usize>(bytes: &Hex<N>) -> String {
@@ -89,6 +101,29 @@ pub(crate) fn permit(record: &Id, version: u32, reader: &Fingerprint) -> Result<
     key("g", &[&text(record), &version.to_string(), &text(reader)])
 }
 
+/// The permits for every version of a record.
+pub(crate) fn permits(record: &Id) -> Result<KeyRange> {
+    range("g", &[&text(record)])
+}
+
+/// The record that a place among the permits of one record names.
+pub(crate) fn permit_record(start: &[u8]) -> Option<Id> {
+    let mut parts = start.split(|byte| *byte == 0);
+    let record = parts
+        .by_ref()
+        .nth(1)
+        .filter(|_| start.starts_with(b"g\0"))?;
+    let bytes = BASE64URL_NOPAD.decode(record).ok()?;
+    Some(Hex(bytes.try_into().ok()?))
+}
+
+/// The version in the key of a permit.
+pub(crate) fn permit_version(bytes: &[u8]) -> Result<u32> {
+    let key = Key::decode(bytes).ok();
+    let version = key.and_then(|key| key.attribute(1)?.parse().ok());
+    version.ok_or_else(|| ContractError::corrupt_state("key"))
+}
+
 pub(crate) fn encryption_key(owner: &Fingerprint) -> Result<Key> {
     key("k", &[&text(owner)])
 }
@@ -117,20 +152,34 @@ pub(crate) fn encryption_keys_by_patient(patient: &Id) -> Result<KeyRange> {
     range("q", &[&text(patient)])
 }
 
+/// Twelve digits of hexadecimal, which sort by time until the year 10889.
+fn time_text(time_ms: u64) -> String {
+    format!("{time_ms:012x}")
+}
+
 pub(crate) fn audit(patient: &Id, time_ms: u64, transaction: &Hex<32>) -> Result<Key> {
-    // Twelve digits of hexadecimal sort by time until the year 10889.
     key(
         "a",
-        &[
-            &text(patient),
-            &format!("{time_ms:012x}"),
-            &text(transaction),
-        ],
+        &[&text(patient), &time_text(time_ms), &text(transaction)],
     )
 }
 
 pub(crate) fn audit_trail(patient: &Id) -> Result<KeyRange> {
     range("a", &[&text(patient)])
+}
+
+/// The audit entries from one time up to, but not including, another one; nothing when the second
+/// is not after the first.
+pub(crate) fn audit_between(patient: &Id, from_ms: u64, to_ms: u64) -> Result<Option<KeyRange>> {
+    // What is later does not fit in twelve digits, and no transaction has such a time.
+    let to_ms = to_ms.min(0xffff_ffff_ffff);
+    if from_ms >= to_ms {
+        return Ok(None);
+    }
+    let at = |time_ms: u64| key("a", &[&text(patient), &time_text(time_ms)]);
+    let trail = audit_trail(patient)?;
+    let rest = trail.from(at(from_ms)?.as_bytes());
+    Ok(rest.and_then(|rest| rest.until(at(to_ms).ok()?.as_bytes())))
 }
 
 /// The time and the transaction in the key of an audit entry.
@@ -142,6 +191,9 @@ pub(crate) fn audit_parts(bytes: &[u8]) -> Result<(u64, Hex<32>)> {
         .and_then(|t| u64::from_str_radix(t, 16).ok());
     Ok((time.ok_or_else(corrupt)?, attribute(bytes, 2)?))
 }
+
+mod people;
+pub(crate) use people::*;
 
 #[cfg(test)]
 mod tests {
@@ -180,10 +232,79 @@ mod tests {
             encryption_key_by_patient(&id, &hash),
             format!("q.{id_text}.{hash_text}."),
         );
+        check(emergency(&id, &hash), format!("ue.{id_text}.{hash_text}."));
+        check(
+            emergency_review(&id, &hash),
+            format!("uf.{id_text}.{hash_text}."),
+        );
+        check(
+            open_review(&hash, 77, &hash),
+            format!("u.{hash_text}.00000000004d.{hash_text}."),
+        );
+        check(
+            open_review_at(&"A".parse().unwrap(), &id, &hash),
+            format!("uo.A.{id_text}.{hash_text}."),
+        );
+        check(study(&id), format!("st.{id_text}."));
+        check(sponsor(&id), format!("so.{id_text}."));
+        check(end_of_study(&id), format!("sx.{id_text}."));
+        check(
+            investigator(&id, &hash),
+            format!("si.{id_text}.{hash_text}."),
+        );
+        check(
+            investigator_by_role(&id, &"A".parse().unwrap(), Role::Researcher),
+            format!("sr.{id_text}.A.researcher."),
+        );
+        check(enrolment(&id, &id), format!("sm.{id_text}.{id_text}."));
+        check(pseudonym(&id, &id), format!("sp.{id_text}.{id_text}."));
+        check(device(&hash), format!("vd.{hash_text}."));
+        check(
+            device_of_patient(&id, &hash),
+            format!("vp.{id_text}.{hash_text}."),
+        );
+        check(sequence(&hash), format!("vs.{hash_text}."));
+        check(window(&id), format!("vw.{id_text}."));
         check(
             audit(&id, 1_767_225_600_000, &hash),
             format!("a.{id_text}.019b76daa800.{hash_text}."),
         );
+    }
+
+    #[test]
+    fn the_layout_of_reviews_and_erasures_does_not_change_unseen() {
+        let (id, hash) = (Hex([0xab; 16]), Hex([0xcd; 32]));
+        let id_text = "q6urq6urq6urq6urq6urqw";
+        let hash_text = "zc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc0";
+        let cid = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy";
+        let check = |key: Result<Key>, expected: String| {
+            let expected = expected.replace('.', "\0");
+            assert_eq!(key.unwrap().as_bytes(), expected.as_bytes());
+        };
+        check(
+            confirmation(&id, 2, &hash),
+            format!("y.{id_text}.2.{hash_text}."),
+        );
+        check(tombstone(&id), format!("t.{id_text}."));
+        check(erasure_request(&id, &id), format!("z.{id_text}.{id_text}."));
+        check(erasure_proposal(&id), format!("zu.{id_text}."));
+        let blob = blob(&cid.to_owned().try_into().unwrap(), &id);
+        check(blob, format!("n.{cid}.{id_text}."));
+    }
+
+    #[test]
+    fn a_period_of_the_trail_covers_its_entries_and_no_others() {
+        let (id, hash) = (Hex([1; 16]), Hex([0xff; 32]));
+        let inside = |from_ms: u64, to_ms: u64, time_ms: u64| {
+            let range = audit_between(&id, from_ms, to_ms).unwrap().unwrap();
+            let key = audit(&id, time_ms, &hash).unwrap();
+            range.from(key.as_bytes()).is_some()
+        };
+        assert!(inside(5, 7, 5) && inside(5, 7, 6));
+        assert!(!inside(5, 7, 4) && !inside(5, 7, 7));
+        assert!(inside(0, u64::MAX, 1_767_225_600_000));
+        assert!(audit_between(&id, 7, 7).unwrap().is_none());
+        assert!(audit_between(&id, u64::MAX, u64::MAX).unwrap().is_none());
     }
 
     #[test]

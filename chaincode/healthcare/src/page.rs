@@ -32,6 +32,16 @@ impl Wanted {
         })
     }
 
+    /// How many entries.
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Where they start.
+    pub(crate) fn bookmark(&self) -> Option<&[u8]> {
+        self.bookmark.as_deref()
+    }
+
     /// Reads the part of a range; entries for which `read` answers nothing are left out.
     pub(crate) fn read<T>(
         &self,
@@ -50,7 +60,7 @@ impl Wanted {
             page.entries.iter().map(&mut read).collect();
         Ok(Page {
             entries: entries?.into_iter().flatten().collect(),
-            bookmark: page.next.map(|next| HEXLOWER.encode(&next)),
+            bookmark: page.next.as_deref().map(bookmark),
         })
     }
 }
@@ -78,6 +88,11 @@ impl Wanted {
     }
 }
 
+/// A bookmark for a list that goes on at this key.
+pub(crate) fn bookmark(next: &[u8]) -> String {
+    HEXLOWER.encode(next)
+}
+
 fn position(bookmark: &[u8]) -> Result<Position, ContractError> {
     let parts = bookmark.split_at_checked(8);
     let (block, transaction) = parts.ok_or_else(foreign_bookmark)?;
@@ -87,6 +102,6 @@ fn position(bookmark: &[u8]) -> Result<Position, ContractError> {
     })
 }
 
-fn foreign_bookmark() -> ContractError {
+pub(crate) fn foreign_bookmark() -> ContractError {
     ContractError::invalid("bookmark", "expected the bookmark of the page before")
 }

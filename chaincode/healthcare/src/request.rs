@@ -6,7 +6,7 @@ use stela_consent::{
     SensitivityLabel,
 };
 
-use crate::value::{Cid, HeaderText, PublicKeyText, RejectReason};
+use crate::value::{Cid, HeaderText, PublicKeyText, RejectReason, State};
 
 macro_rules! request {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? }) => {
@@ -78,7 +78,8 @@ request! {
         /// What makes it sensitive.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         labels: Vec<SensitivityLabel>,
-        /// When what it reports took place.
+        /// When what it reports took place, at most
+        /// [`DATE_AHEAD_MS_MAX`](crate::limits::DATE_AHEAD_MS_MAX) after the transaction's time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         date: Option<u64>,
         /// The public header of the encryption, in hexadecimal.
@@ -149,6 +150,9 @@ request! {
         record: Id,
         /// The version whose key is wrapped.
         version: u32,
+        /// For an officer who answers an emergency: whose permit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reader: Option<Fingerprint>,
     }
 }
 
@@ -163,13 +167,16 @@ request! {
         version: u32,
         /// Why.
         purpose: Purpose,
+        /// For which study. Then `patient` is her pseudonym in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        study: Option<Id>,
     }
 }
 
 request! {
     /// `read_grant`.
     ReadGrant {
-        /// The patient.
+        /// The patient; for a permit for a study, her pseudonym in it.
         patient: Id,
         /// The record's id.
         record: Id,
@@ -211,15 +218,61 @@ request! {
     ListRecords {
         /// The patient.
         patient: Id,
-        /// For callers to whom a consent must open the records: why. Without it `TREAT`.
+        /// For callers to whom a consent must open the records: why. Without it `TREAT`, or the
+        /// first of the study's purposes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         purpose: Option<Purpose>,
+        /// For which study. Then `patient` is her pseudonym in it, and `author` is not stated.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        study: Option<Id>,
+        /// Only this kind of record.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        category: Option<Category>,
+        /// Only records with this label.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<SensitivityLabel>,
+        /// Only what took place at this time or later; what states no date counts when it was
+        /// submitted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<u64>,
+        /// Only what took place before this time, later than `from`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<u64>,
+        /// Only what this certificate submitted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        author: Option<Fingerprint>,
+        /// Only what this organization submitted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        organization: Option<Organization>,
+        /// Only what stands there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<State>,
         /// Entries of a page.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u32>,
         /// Where the page before said to go on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bookmark: Option<String>,
+    }
+}
+
+impl ListRecords {
+    /// All records of a patient that the contract shows to the caller.
+    pub fn of(patient: Id) -> Self {
+        Self {
+            patient,
+            purpose: None,
+            study: None,
+            category: None,
+            label: None,
+            from: None,
+            to: None,
+            author: None,
+            organization: None,
+            state: None,
+            limit: None,
+            bookmark: None,
+        }
     }
 }
 
@@ -236,3 +289,17 @@ request! {
         bookmark: Option<String>,
     }
 }
+
+mod device;
+mod emergency;
+mod erasure;
+mod rights;
+mod study;
+
+pub use device::*;
+pub use emergency::*;
+pub use erasure::*;
+pub use rights::*;
+pub use study::*;
+mod people;
+pub use people::*;

@@ -92,6 +92,8 @@ pub enum State {
     Active,
     /// Rejected.
     Rejected,
+    /// Erased with the whole record.
+    Erased,
 }
 
 /// Why a version was rejected.
@@ -112,6 +114,42 @@ pub enum RejectReason {
     Incomplete,
 }
 
+/// Why a patient wants a record erased: the grounds of Article 17(1)(a) to (d) of the GDPR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErasureGround {
+    /// It is no longer needed for what it was made for.
+    NoLongerNeeded,
+    /// She withdrew the consent that it rests on.
+    ConsentWithdrawn,
+    /// She objects to it being kept.
+    Objection,
+    /// It should never have been kept.
+    Unlawful,
+}
+
+/// Why a record was erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EraseReason {
+    /// The patient asked for it.
+    PatientRequest,
+    /// It need not be kept any longer.
+    RetentionOver,
+    /// It should never have been kept.
+    Unlawful,
+}
+
+/// Why a record is not erased although the patient asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeclineReason {
+    /// It must be kept for some years, and they are not over.
+    Retention,
+    /// It is needed for a legal claim.
+    LegalHold,
+}
+
 /// What a decision about access rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -124,7 +162,16 @@ pub enum Basis {
     Review,
     /// The patient's consents.
     Consent,
+    /// The requester is a delegate of the patient.
+    Delegate,
+    /// A practitioner breaks the glass.
+    Emergency,
 }
+
+mod emergency;
+mod people;
+pub use emergency::*;
+pub use people::*;
 
 #[cfg(test)]
 mod tests {

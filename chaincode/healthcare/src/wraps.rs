@@ -1,20 +1,22 @@
 //! Lists of wrapped keys: they travel beside the transaction, the ledger keeps their commitments.
 
 use serde::{Deserialize, Serialize};
-use stela_consent::{Fingerprint, Hex, Id, grantees};
+use stela_consent::{Fingerprint, Hex, Id, Role, grantees};
 use stela_guest::{ContractError, Ledger, json};
 
 use crate::answer::{AuditKind, Done};
 use crate::audit::{self, Stored};
 use crate::caller::Caller;
 use crate::consent;
+use crate::delegate;
+use crate::emergency;
 use crate::event::{self, RecordEvent};
 use crate::keys;
-use crate::limits::{AUTHOR_WRAPS_MAX, WRAPS_MAX};
-use crate::patient;
+use crate::limits::{OTHERS_WRAPS_MAX, WRAPS_MAX};
+use crate::patient::{self, Acting};
 use crate::record;
 use crate::request::ShareKeys;
-use crate::value::State;
+use crate::value::{DelegateScope, State};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +24,9 @@ struct Wrap {
     by: Fingerprint,
     #[serde(rename = "time")]
     time_ms: u64,
+    /// Whether the patient herself added it.
+    #[serde(rename = "own", default, skip_serializing_if = "std::ops::Not::not")]
+    herself: bool,
 }
 
 pub(crate) fn share(ledger: &mut dyn Ledger, request: ShareKeys) -> Result<Done, ContractError> {
@@ -29,25 +34,29 @@ pub(crate) fn share(ledger: &mut dyn Ledger, request: ShareKeys) -> Result<Done,
         patient,
         record,
         version,
+        reader,
     } = request;
     let caller = Caller::of(ledger)?;
     let shared = record::load_of_patient(ledger, &patient, &record, version)?;
-    if shared.state() == State::Rejected {
-        return Err(ContractError::wrong_state("the version was rejected").at("version"));
-    }
-    let herself = patient::is(ledger, &caller, &patient)?;
-    if !herself {
-        if caller.fingerprint != shared.author.fingerprint {
-            return Err(ContractError::forbidden(
-                "keys are shared by the patient or by the record's author",
-            )
-            .at("record"));
+    match shared.state() {
+        State::Pending | State::Active => {}
+        State::Rejected => {
+            return Err(ContractError::wrong_state("the version was rejected").at("version"));
         }
-        must_have_grantees(ledger, &patient, &shared)?;
+        State::Erased => return Err(record::erased()),
     }
-    must_have_room(ledger, &caller, &request, herself)?;
-    add(ledger, &caller, &record, version)?;
-    let entry = Stored::by(AuditKind::KeysShared, &caller).about(record, version);
+    let acting = match &reader {
+        Some(reader) => {
+            emergency::must_answer(ledger, &caller, &shared, reader)?;
+            None
+        }
+        None => sharing(ledger, &caller, &patient, &shared)?,
+    };
+    let herself = acting == Some(Acting::Herself);
+    must_have_room(ledger, &request, herself)?;
+    add(ledger, &caller, &record, version, herself)?;
+    let mut entry = Stored::by(AuditKind::KeysShared, &caller).about(record, version);
+    entry.delegation = acting.and_then(Acting::delegation);
     audit::write(ledger, &patient, entry)?;
     let event = RecordEvent {
         patient,
@@ -58,44 +67,74 @@ pub(crate) fn share(ledger: &mut dyn Ledger, request: ShareKeys) -> Result<Done,
     Ok(Done {})
 }
 
-fn must_have_grantees(
+/// In whose right keys are shared, when the caller may: the patient; a delegate for consents and
+/// the author while there is somebody to share with; a records officer of the submitting
+/// organization with the patient's own new certificates and her delegates, once it is active.
+fn sharing(
+    ledger: &mut dyn Ledger,
+    caller: &Caller,
+    patient: &Id,
+    shared: &record::Version,
+) -> Result<Option<Acting>, ContractError> {
+    let officer = caller.role == Role::RecordsOfficer
+        && caller.organization == shared.author.organization
+        && shared.state() == State::Active;
+    let acting = if shared.is_by(caller) || officer {
+        None
+    } else {
+        Some(patient::acting(
+            ledger,
+            caller,
+            patient,
+            DelegateScope::Consent,
+        )?)
+    };
+    if acting != Some(Acting::Herself) && !officer {
+        must_have_readers(ledger, patient, shared)?;
+    }
+    Ok(acting)
+}
+
+fn must_have_readers(
     ledger: &dyn Ledger,
     patient: &Id,
     shared: &record::Version,
 ) -> Result<(), ContractError> {
+    if delegate::has_reader(ledger, patient)? {
+        return Ok(());
+    }
     let consents = consent::all(ledger, patient)?;
     let time_ms = ledger.invocation().timestamp_ms;
     let standing = consents.iter().map(|(consent, status)| (consent, *status));
     if grantees(&shared.facts(), time_ms, standing).is_empty() {
         return Err(ContractError::forbidden(
-            "no consent stands that would let anybody read this version",
+            "no consent and no delegation stands that would let anybody read this version",
         )
         .at("record"));
     }
     Ok(())
 }
 
-/// Refuses a list that an answer about the version would not name any more. The author takes at
-/// most half of them, so that she cannot keep the patient from sharing.
+/// Refuses a list that an answer about the version would not name any more. Others than the patient
+/// take at most half of them, so that they cannot keep her from sharing.
 fn must_have_room(
     ledger: &dyn Ledger,
-    caller: &Caller,
     request: &ShareKeys,
     herself: bool,
 ) -> Result<(), ContractError> {
     let lists = ledger.range(&keys::wraps(&request.record, request.version)?, WRAPS_MAX);
-    let mut own: u32 = 0;
+    let mut others: u32 = 0;
     for entry in &lists.entries {
         let wrap: Wrap = json::stored("list of wrapped keys", &entry.value)?;
-        own += u32::from(wrap.by == caller.fingerprint);
+        others += u32::from(!wrap.herself);
     }
     let full = lists.entries.len() >= WRAPS_MAX as usize;
-    if full || (!herself && own >= AUTHOR_WRAPS_MAX) {
+    if full || (!herself && others >= OTHERS_WRAPS_MAX) {
         return Err(ContractError::new(
             "limit-exceeded",
             format!(
-                "a version takes at most {WRAPS_MAX} lists of wrapped keys, {AUTHOR_WRAPS_MAX} of \
-                 them from its author"
+                "a version takes at most {WRAPS_MAX} lists of wrapped keys, {OTHERS_WRAPS_MAX} of \
+                 them from others than the patient"
             ),
         )
         .at("version"));
@@ -109,6 +148,7 @@ pub(crate) fn add(
     caller: &Caller,
     record: &Id,
     version: u32,
+    herself: bool,
 ) -> Result<(), ContractError> {
     let [commitment] = ledger.invocation().side[..] else {
         return Err(ContractError::invalid(
@@ -123,6 +163,7 @@ pub(crate) fn add(
     let wrap = Wrap {
         by: caller.fingerprint,
         time_ms: ledger.invocation().timestamp_ms,
+        herself,
     };
     ledger.put(&key, &json::encode(&wrap)?);
     Ok(())

@@ -6,7 +6,7 @@ mod support;
 use serde_json::{Value, json};
 use stela_guest::Caller;
 use stela_healthcare::answer::{AuditKind, FiledConsent, Page, ReadGrant, Verdict};
-use stela_healthcare::limits::{AUTHOR_WRAPS_MAX, CONSENTS_MAX, PERMIT_MS, WRAPS_MAX};
+use stela_healthcare::limits::{CONSENTS_MAX, OTHERS_WRAPS_MAX, PERMIT_MS, WRAPS_MAX};
 use support::{
     CONSENT, Clinic, HOUR_MS, OTHER_PATIENT, PATIENT, RECORD, access, id, submission, to_b, with,
 };
@@ -117,7 +117,7 @@ fn a_grant_is_small_and_stores_the_signed_bytes() {
     );
     let keys: usize = outcome.writes.keys().map(Vec::len).sum();
     assert!(keys <= 130, "{keys} bytes of keys");
-    // Whose patient she is, and whether the id is taken. No range: grants never conflict.
+    // Whether the certificate is hers, and whether the id is taken. No range: grants never conflict.
     assert_eq!((outcome.reads, outcome.ranges), (2, 0));
 }
 
@@ -367,7 +367,7 @@ fn keys_are_shared_by_the_patient_or_by_the_author_under_a_consent() {
         clinic.author.clone(),
         clinic.reader.clone(),
     );
-    clinic.refused(&reader, "share_keys", request.clone(), "forbidden record");
+    clinic.refused(&reader, "share_keys", request.clone(), "forbidden patient");
     clinic.refused(&author, "share_keys", request.clone(), "forbidden record");
     let outcome = clinic.ok(&patient, "share_keys", request.clone());
     assert_eq!(outcome.events[0].0, "keys.shared");
@@ -533,7 +533,7 @@ fn another_organizations_certificate_for_the_patient_is_worth_nothing() {
         ),
         ("grant_consent", consent, "forbidden patient"),
         ("revoke_consent", revoke, "forbidden patient"),
-        ("share_keys", version, "forbidden record"),
+        ("share_keys", version, "forbidden patient"),
         (
             "register_encryption_key",
             json!({"key": key}),
@@ -545,7 +545,7 @@ fn another_organizations_certificate_for_the_patient_is_worth_nothing() {
         clinic.refused(&impostor, function, argument, expected);
     }
     let device = certificate("HospitalC", "device");
-    clinic.refused(&device, "submit_record", own.clone(), "forbidden patient");
+    clinic.refused(&device, "submit_record", own.clone(), "forbidden");
     assert_eq!(clinic.decision(&impostor, 1, "PATRQT"), "deny actor");
     for function in ["list_consents", "audit_trail"] {
         clinic.ask_refused(&impostor, function, of_patient.clone(), "forbidden");
@@ -555,15 +555,19 @@ fn another_organizations_certificate_for_the_patient_is_worth_nothing() {
     let listed: Page<Value> = clinic.ask(&impostor, "list_records", of_patient.clone());
     assert!(listed.entries.is_empty());
     // A pending version of her own is no way in either.
-    clinic.ok(&certificate("HospitalA", "device"), "submit_record", own);
+    let patient = clinic.patient.clone();
+    clinic.ok(&patient, "submit_record", own);
     let listed: Page<Value> = clinic.ask(&impostor, "list_records", of_patient);
     assert!(listed.entries.is_empty());
 }
 
 #[test]
-fn a_renewed_certificate_of_the_same_organization_is_hers() {
+fn a_renewed_certificate_is_hers_when_the_one_before_says_so() {
     let mut clinic = Clinic::with_consent();
     let renewed = certificate("HospitalA", "patient");
+    let patient = clinic.patient.clone();
+    let own = json!({"patient": id(PATIENT), "certificate": "99".repeat(32)});
+    clinic.ok(&patient, "add_certificate", own);
     let of_patient = json!({"patient": id(PATIENT)});
     let version = json!({"patient": id(PATIENT), "record": id(RECORD), "version": 1});
     let consent = with(to_b(), "id", json!(id(CONSENT + 1)));
@@ -621,11 +625,11 @@ fn no_list_of_wrapped_keys_is_added_that_would_not_be_named() {
             .map_err(|error| error.code)
     };
     // The list that the author submitted the record with is the first of hers.
-    for _ in 1..AUTHOR_WRAPS_MAX {
+    for _ in 1..OTHERS_WRAPS_MAX {
         share(&mut clinic, &author).unwrap();
     }
     assert_eq!(share(&mut clinic, &author).unwrap_err(), "limit-exceeded");
-    for _ in AUTHOR_WRAPS_MAX..WRAPS_MAX {
+    for _ in OTHERS_WRAPS_MAX..WRAPS_MAX {
         share(&mut clinic, &patient).unwrap();
     }
     assert_eq!(share(&mut clinic, &patient).unwrap_err(), "limit-exceeded");

@@ -119,14 +119,15 @@ fn a_record_is_submitted_by_those_who_write_records() {
         Caller::new("HospitalA", role, [9; 32]).with_attribute("patient", &id(patient).to_string())
     };
     clinic.refused(
-        &bound("device", OTHER_PATIENT),
+        &bound("patient", OTHER_PATIENT),
         "submit_record",
         submission(1),
         "forbidden patient",
     );
-    let device = Caller::new("HospitalA", "device", [9; 32]);
-    clinic.refused(&device, "submit_record", submission(1), "forbidden patient");
-    clinic.ok(&bound("device", PATIENT), "submit_record", submission(1));
+    let device = bound("device", PATIENT);
+    clinic.refused(&device, "submit_record", submission(1), "forbidden");
+    let practitioner = clinic.author.clone();
+    clinic.ok(&practitioner, "submit_record", submission(1));
     let own = with(submission(1), "record", json!(id(0x22)));
     let patient = clinic.patient.clone();
     clinic.ok(&patient, "submit_record", own);

@@ -15,6 +15,8 @@ pub(crate) enum Abort {
     Range,
     #[error("the history of a key is for questions only, not for what will be endorsed")]
     History,
+    #[error("a call in absence has to name a function")]
+    AbsenceFunction,
     #[error(transparent)]
     State(#[from] StateError),
 }

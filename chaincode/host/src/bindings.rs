@@ -27,7 +27,7 @@ mod generated {
     });
 }
 
-use generated::stela::chaincode::{context, events, history, logging, state};
+use generated::stela::chaincode::{context, events, history, logging, outcome, state};
 pub(crate) use generated::{Chaincode, ChaincodePre, ContractError};
 
 /// What one invocation's store holds.
@@ -128,6 +128,7 @@ impl context::Host for Host {
                 fingerprint: caller.fingerprint.0.to_vec(),
             },
             side: invocation.side.iter().map(|hash| hash.0.to_vec()).collect(),
+            settings: invocation.settings.to_vec(),
         })
     }
 }
@@ -136,6 +137,19 @@ impl events::Host for Host {
     fn set_event(&mut self, name: String, payload: Vec<u8>) -> wasmtime::Result<()> {
         self.recorder.call()?;
         Ok(self.recorder.set_event(name, payload)?)
+    }
+}
+
+impl outcome::Host for Host {
+    fn expire_at(&mut self, time_ms: u64) -> wasmtime::Result<()> {
+        self.recorder.call()?;
+        self.recorder.expire_at(time_ms);
+        Ok(())
+    }
+
+    fn on_absence(&mut self, function: String, argument: Vec<u8>) -> wasmtime::Result<()> {
+        self.recorder.call()?;
+        Ok(self.recorder.on_absence(function, argument)?)
     }
 }
 

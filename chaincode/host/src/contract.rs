@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use stela_protocol::Hash32;
+use stela_protocol::{Hash32, hash};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use crate::abort::Abort;
 use crate::bindings::{self, Ceilings, ChaincodePre, Host};
-use crate::invocation::{ContractError, Execution, Invocation};
+use crate::invocation::{ContractError, Execution, Invocation, Mode};
 use crate::limits::{EPOCH_TICK_MS, ERROR_MESSAGE_BYTES_MAX, ERROR_NAME_BYTES_MAX};
 use crate::package::reason;
 use crate::recorder::{Recorder, printable};
@@ -90,7 +90,8 @@ impl Contract {
     /// limits' stack to spare.
     ///
     /// The result depends on nothing but the package, the invocation, what the view holds, and the
-    /// limits.
+    /// limits. It names the package with the invocation's settings. In [`Mode::Evaluate`] nothing is
+    /// to become of the answer, so a call in absence is left out.
     ///
     /// # Errors
     /// [`InvokeError`]; nothing that the contract wrote remains.
@@ -114,10 +115,13 @@ impl Contract {
         .map_err(InvokeError::from)?;
         // The store, and with it the borrowed view, ends here.
         let recorder = store.into_data().recorder;
-        let (result, logs) = recorder.finish(&self.package_hash, &invocation.arguments, payload);
+        let package = hash::package_with_settings(&self.package_hash, &invocation.settings);
+        let recorded = recorder.finish(&package, &invocation.arguments, payload);
+        let endorsed = invocation.mode == Mode::Endorse;
         Ok(Execution {
-            result,
-            logs,
+            result: recorded.result,
+            on_absence: recorded.on_absence.filter(|_| endorsed),
+            logs: recorded.logs,
             fuel_used,
         })
     }
@@ -182,7 +186,7 @@ impl From<Abort> for InvokeError {
             Abort::Limit { what, max } => Self::Limit { what, max },
             Abort::Key(error) => Self::Key(error.to_string()),
             Abort::Range => Self::Key(Abort::Range.to_string()),
-            Abort::History => Self::Fault(Abort::History.to_string()),
+            Abort::History | Abort::AbsenceFunction => Self::Fault(abort.to_string()),
             Abort::State(error) => Self::State(error),
         }
     }

@@ -44,6 +44,8 @@ pub struct Invocation {
     pub timestamp_ms: u64,
     /// The proposal's side commitments.
     pub side: Vec<Hash32>,
+    /// What the channel sets for the contract; empty when it sets nothing.
+    pub settings: Bytes,
     /// Why.
     pub mode: Mode,
 }
@@ -53,6 +55,8 @@ pub struct Invocation {
 pub struct Execution {
     /// What an endorser signs; its encoding is the same on every endorser that saw the same state.
     pub result: pb::Result,
+    /// What to call when the transaction does not come; no part of the result.
+    pub on_absence: Option<AbsenceCall>,
     /// What was logged, for this peer's operators.
     pub logs: Vec<LogLine>,
     /// Fuel that was used.
@@ -67,6 +71,16 @@ impl Execution {
             .as_ref()
             .map_or(&[], |response| &response.payload)
     }
+}
+
+/// A call that the endorsing peer makes itself when the transaction that it endorsed is not
+/// committed in its window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbsenceCall {
+    /// The function.
+    pub function: String,
+    /// Its only argument.
+    pub argument: Bytes,
 }
 
 /// How much a log line matters.

@@ -37,7 +37,9 @@ mod view;
 
 pub use cache::CacheError;
 pub use contract::{Contract, InvokeError};
-pub use invocation::{Caller, ContractError, Execution, Invocation, LogLevel, LogLine, Mode};
+pub use invocation::{
+    AbsenceCall, Caller, ContractError, Execution, Invocation, LogLevel, LogLine, Mode,
+};
 pub use limits::RuntimeLimits;
 pub use package::{PackageError, componentize};
 pub use runtime::{InstallError, Runtime, RuntimeError};

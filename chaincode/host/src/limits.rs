@@ -2,8 +2,8 @@
 //! endorser, or honest endorsers differ; they follow [`stela_protocol::limits`].
 
 use stela_protocol::limits::{
-    EVENT_BYTES_MAX, EVENT_NAME_BYTES_MAX, EVENTS_MAX, PACKAGE_BYTES_MAX, RANGE_RESULTS_MAX,
-    RANGES_MAX, RWSET_ENTRIES_MAX, VALUE_BYTES_MAX, WRITE_BYTES_MAX,
+    EVENT_BYTES_MAX, EVENT_NAME_BYTES_MAX, EVENTS_MAX, NAME_BYTES_MAX, PACKAGE_BYTES_MAX,
+    RANGE_RESULTS_MAX, RANGES_MAX, RWSET_ENTRIES_MAX, VALUE_BYTES_MAX, WRITE_BYTES_MAX,
 };
 
 /// How often the epoch moves on, in milliseconds.
@@ -68,6 +68,10 @@ pub struct RuntimeLimits {
     pub event_name_bytes: usize,
     /// Bytes of an event's payload.
     pub event_bytes: usize,
+    /// Bytes of the function that is called when a transaction does not come.
+    pub absence_function_bytes: usize,
+    /// Bytes of its argument; peers keep it until then.
+    pub absence_argument_bytes: usize,
     /// Lines that are logged.
     pub log_lines: u64,
     /// Bytes of one line; a longer one is cut.
@@ -101,6 +105,8 @@ impl Default for RuntimeLimits {
             events: EVENTS_MAX as u64,
             event_name_bytes: EVENT_NAME_BYTES_MAX,
             event_bytes: EVENT_BYTES_MAX,
+            absence_function_bytes: NAME_BYTES_MAX,
+            absence_argument_bytes: 4 << 10,
             log_lines: 100,
             log_line_bytes: 512,
             response_bytes: 512 << 10,

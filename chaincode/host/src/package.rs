@@ -6,11 +6,12 @@ use crate::limits::{MODULES_MAX, NESTED_COMPONENTS_MAX, REASON_BYTES_MAX, Runtim
 use crate::recorder::printable;
 
 /// What a contract may import.
-const IMPORTS: [&str; 5] = [
+const IMPORTS: [&str; 6] = [
     "stela:chaincode/state@1.0.0",
     "stela:chaincode/history@1.0.0",
     "stela:chaincode/context@1.0.0",
     "stela:chaincode/events@1.0.0",
+    "stela:chaincode/outcome@1.0.0",
     "stela:chaincode/logging@1.0.0",
 ];
 

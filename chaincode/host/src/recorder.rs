@@ -8,7 +8,7 @@ use stela_protocol::limits::KEY_BYTES_MAX;
 use stela_protocol::{FORMAT_VERSION, Hash32, Height, hash, key, pb};
 
 use crate::abort::Abort;
-use crate::invocation::{LogLevel, LogLine};
+use crate::invocation::{AbsenceCall, LogLevel, LogLine};
 use crate::limits::{RANGE_READ_ENTRIES, RuntimeLimits};
 use crate::view::{KeyVersion, StateView};
 
@@ -29,6 +29,13 @@ pub(crate) struct Part {
     pub(crate) next: Option<Height>,
 }
 
+/// What an invocation that succeeded leaves.
+pub(crate) struct Recorded {
+    pub(crate) result: pb::Result,
+    pub(crate) on_absence: Option<AbsenceCall>,
+    pub(crate) logs: Vec<LogLine>,
+}
+
 pub(crate) struct Recorder<'v> {
     view: &'v dyn StateView,
     limits: Arc<RuntimeLimits>,
@@ -39,6 +46,8 @@ pub(crate) struct Recorder<'v> {
     history_results: u64,
     writes: BTreeMap<Vec<u8>, Option<Bytes>>,
     events: Vec<pb::ContractEvent>,
+    expires_at_ms: Option<u64>,
+    on_absence: Option<AbsenceCall>,
     logs: Vec<LogLine>,
     host_calls: u64,
     read_bytes: u64,
@@ -56,6 +65,8 @@ impl<'v> Recorder<'v> {
             history_results: 0,
             writes: BTreeMap::new(),
             events: Vec::new(),
+            expires_at_ms: None,
+            on_absence: None,
             logs: Vec::new(),
             host_calls: 0,
             read_bytes: 0,
@@ -219,6 +230,34 @@ impl<'v> Recorder<'v> {
         Ok(())
     }
 
+    /// Of several times the earliest counts.
+    pub(crate) fn expire_at(&mut self, time_ms: u64) {
+        let earliest = self.expires_at_ms.map_or(time_ms, |at| at.min(time_ms));
+        self.expires_at_ms = Some(earliest);
+    }
+
+    /// The last call counts.
+    pub(crate) fn on_absence(&mut self, function: String, argument: Vec<u8>) -> Result<(), Abort> {
+        if function.is_empty() {
+            return Err(Abort::AbsenceFunction);
+        }
+        Abort::check(
+            "bytes of the function that is called in absence",
+            function.len() as u64,
+            self.limits.absence_function_bytes as u64,
+        )?;
+        Abort::check(
+            "bytes of the argument of a call in absence",
+            argument.len() as u64,
+            self.limits.absence_argument_bytes as u64,
+        )?;
+        self.on_absence = Some(AbsenceCall {
+            function,
+            argument: argument.into(),
+        });
+        Ok(())
+    }
+
     pub(crate) fn log(&mut self, level: LogLevel, message: &str) -> Result<&LogLine, Abort> {
         let lines = self.logs.len() as u64 + 1;
         Abort::check("log lines", lines, self.limits.log_lines)?;
@@ -229,13 +268,13 @@ impl<'v> Recorder<'v> {
         Ok(&self.logs[self.logs.len() - 1])
     }
 
-    /// What the endorser signs, and the log.
+    /// What the endorser signs, and what is for this peer alone.
     pub(crate) fn finish(
         self,
         package_hash: &Hash32,
         arguments: &[Bytes],
         payload: Vec<u8>,
-    ) -> (pb::Result, Vec<LogLine>) {
+    ) -> Recorded {
         let places: BTreeMap<Vec<u8>, u32> = self.reads.keys().cloned().zip(1..).collect();
         let reads = self.reads.into_iter().map(|(key, found)| pb::Read {
             key: key.into(),
@@ -267,8 +306,13 @@ impl<'v> Recorder<'v> {
             ranges: self.ranges,
             writes: writes.collect(),
             events: self.events,
+            expires_at_ms: self.expires_at_ms,
         };
-        (result, self.logs)
+        Recorded {
+            result,
+            on_absence: self.on_absence,
+            logs: self.logs,
+        }
     }
 }
 
@@ -378,7 +422,9 @@ mod tests {
         recorder.put("y".into(), b"last".to_vec()).unwrap();
         recorder.delete("a".into()).unwrap();
         let arguments = [Bytes::from_static(b"last"), Bytes::from(vec![7; 40])];
-        let (result, _) = recorder.finish(&Hash32([9; 32]), &arguments, b"{}".to_vec());
+        let result = recorder
+            .finish(&Hash32([9; 32]), &arguments, b"{}".to_vec())
+            .result;
         let reads: Vec<_> = result
             .reads
             .iter()
@@ -414,7 +460,7 @@ mod tests {
         assert_eq!(page("b\0", 2).next, None);
         assert_eq!(page("a", 3).next.as_deref(), Some(&b"c\0"[..]));
         assert_eq!(page("a", 4).next, None);
-        let (result, _) = recorder.finish(&Hash32::ZERO, &[], Vec::new());
+        let result = recorder.finish(&Hash32::ZERO, &[], Vec::new()).result;
         let ends: Vec<_> = result.ranges.iter().map(|r| &r.end[..]).collect();
         assert_eq!(ends, [&b"b\0"[..], b"d", b"c\0", b"d"]);
         let keys = [(&b"a"[..], HEIGHT), (&b"b"[..], HEIGHT)];
@@ -482,7 +528,7 @@ mod tests {
         let (what, max) = ("changes of keys", 9);
         assert_eq!(part(None, 9), Err(Abort::Limit { what, max }));
         assert!(matches!(recorder.history(b"", None, 1), Err(Abort::Key(_))));
-        let (result, _) = recorder.finish(&Hash32::ZERO, &[], Vec::new());
+        let result = recorder.finish(&Hash32::ZERO, &[], Vec::new()).result;
         assert!(result.reads.is_empty() && result.ranges.is_empty());
     }
 
@@ -541,6 +587,37 @@ mod tests {
         ));
         assert_eq!(r.range("b".into(), "b".into(), 1), Err(Abort::Range));
         assert_eq!(r.range("a".into(), "b".into(), 0), Err(Abort::Range));
+    }
+
+    #[test]
+    fn the_earliest_expiry_and_the_last_call_in_absence_count() {
+        let view = rows();
+        let finish = |recorder: Recorder<'_>| recorder.finish(&Hash32::ZERO, &[], Vec::new());
+        let nothing = finish(recorder(&view));
+        assert_eq!(nothing.result.expires_at_ms, None);
+        assert_eq!(nothing.on_absence, None);
+        let mut recorder = recorder(&view);
+        for time_ms in [7, 5, 9] {
+            recorder.expire_at(time_ms);
+        }
+        for function in ["first", "last"] {
+            recorder
+                .on_absence(function.into(), b"{}".to_vec())
+                .unwrap();
+        }
+        let recorded = finish(recorder);
+        assert_eq!(recorded.result.expires_at_ms, Some(5));
+        let call = recorded.on_absence.unwrap();
+        assert_eq!(
+            (call.function.as_str(), &call.argument[..]),
+            ("last", &b"{}"[..])
+        );
+        // The call is no part of what is signed.
+        let without = pb::Result {
+            expires_at_ms: Some(5),
+            ..nothing.result
+        };
+        assert_eq!(recorded.result, without);
     }
 
     #[test]

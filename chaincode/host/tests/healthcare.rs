@@ -81,6 +81,10 @@ impl Twins {
             .map(|e| (e.name.clone(), e.payload.to_vec()))
             .collect();
         assert_eq!(events, native.events);
+        assert_eq!(result.expires_at_ms, native.expires_at_ms, "{function}");
+        let call = execution.on_absence.clone();
+        let call = call.map(|call| (call.function, call.argument.to_vec()));
+        assert_eq!(call, native.on_absence, "{function}");
         self.state.apply(result, &arguments);
         let rows = self
             .state

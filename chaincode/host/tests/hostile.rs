@@ -8,7 +8,7 @@ use stela_host::{
     InstallError, Invocation, InvokeError, KeyVersion, Mode, PackageError, Runtime, RuntimeLimits,
     StateError, StateView,
 };
-use stela_protocol::{Height, Message, pb};
+use stela_protocol::{Hash32, Height, Message, hash, pb};
 use support::{State, does, install, invoke, module, module_with_memory, with_world};
 
 fn limits() -> RuntimeLimits {
@@ -152,6 +152,20 @@ fn oversized_and_malformed_outputs_are_refused() {
         "(call $range (i32.const 0) (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 1) (i32.const 64))",
         "the contract was stopped: a range must start before its end and ask for at least one entry",
     );
+    check(
+        "(call $absence (i32.const 0) (i32.const 65) (i32.const 0) (i32.const 0))",
+        "the contract was stopped: the limit for bytes of the function that is called in absence \
+         is 64",
+    );
+    check(
+        "(call $absence (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 4097))",
+        "the contract was stopped: the limit for bytes of the argument of a call in absence is \
+         4096",
+    );
+    check(
+        "(call $absence (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 1))",
+        "the contract failed: a call in absence has to name a function",
+    );
     let small = RuntimeLimits {
         response_bytes: 1000,
         value_bytes: 1000,
@@ -185,6 +199,9 @@ fn pointers_outside_the_memory_are_faults() {
         "(call $put (i32.const 0) (i32.const -1) (i32.const 0) (i32.const 1))",
         "(call $get (i32.const 0) (i32.const 1) (i32.const 262140))",
         "(call $log (i32.const 9) (i32.const 0) (i32.const 0))",
+        "(call $absence (i32.const -1) (i32.const 1) (i32.const 0) (i32.const 1))",
+        "(call $absence (i32.const 0) (i32.const 1) (i32.const 262140) (i32.const 8))",
+        "(i32.store8 (i32.const 0) (i32.const 255)) (call $absence (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 1))",
         "(i32.store (i32.const 16) (i32.const 7))",
         "(i32.store (i32.const 20) (i32.const 262140)) (i32.store (i32.const 24) (i32.const 8))",
         "(i32.store8 (i32.const 0) (i32.const 255)) (call $log (i32.const 0) (i32.const 0) (i32.const 1))",
@@ -357,6 +374,54 @@ fn the_history_of_a_key_is_told_to_a_question_and_never_endorsed() {
         matches!(&refused, InvokeError::Fault(why) if why.contains("questions only")),
         "{refused}"
     );
+}
+
+/// Calls `absent` with three zero bytes when the transaction does not come, which is valid before 5.
+const OUTCOME: &str = "(call $expire (i64.const 9)) (call $expire (i64.const 5)) \
+    (call $absence (i32.const 40) (i32.const 6) (i32.const 80) (i32.const 3))";
+
+#[test]
+fn what_is_to_become_of_a_transaction_is_kept_apart_from_its_result() {
+    let body = format!("(data (i32.const 40) \"absent\") {}", does(OUTCOME));
+    let contract = install(limits(), &body);
+    let execution = invoke(&contract, &State::default()).unwrap();
+    assert_eq!(execution.result.expires_at_ms, Some(5));
+    let call = execution.on_absence.unwrap();
+    assert_eq!(
+        (call.function.as_str(), &call.argument[..]),
+        ("absent", &[0; 3][..])
+    );
+    let signed = execution.result.encode_to_vec();
+    assert!(!signed.windows(6).any(|bytes| bytes == b"absent"));
+    let question = Invocation {
+        mode: Mode::Evaluate,
+        ..support::invocation(&support::caller("HospitalA", "client", 1), "f", &[])
+    };
+    let execution = contract.invoke(&State::default(), question).unwrap();
+    assert_eq!(execution.on_absence, None);
+}
+
+#[test]
+fn a_call_that_fails_leaves_no_call_in_absence() {
+    let error = stopped(limits(), &format!("{OUTCOME} (unreachable)"));
+    assert!(matches!(error, InvokeError::Fault(_)), "{error:?}");
+}
+
+#[test]
+fn a_result_names_the_settings_that_it_was_found_under() {
+    let contract = install(limits(), &does(""));
+    let package = contract.package_hash();
+    let named = |settings: &'static [u8]| {
+        let call = Invocation {
+            settings: Bytes::from_static(settings),
+            ..support::invocation(&support::caller("HospitalA", "client", 1), "f", &[])
+        };
+        let execution = contract.invoke(&State::default(), call).unwrap();
+        Hash32::from_slice(&execution.result.package_hash).unwrap()
+    };
+    assert_eq!(named(b""), package);
+    assert_eq!(named(b"{}"), hash::package_with_settings(&package, b"{}"));
+    assert_ne!(named(b"{}"), named(b"{ }"));
 }
 
 #[test]

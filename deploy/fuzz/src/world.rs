@@ -192,6 +192,7 @@ pub(crate) fn result(
             name: "put".to_owned(),
             payload: Bytes::from_static(b"{}"),
         }],
+        expires_at_ms: None,
     }
 }
 
@@ -253,6 +254,7 @@ pub fn make_fixture(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
             version: "1".to_owned(),
             package_hash: PACKAGE.to_bytes(),
             endorsement_policy: "AND('A.peer', OR('B.peer','C.peer'))".to_owned(),
+            ..Default::default()
         }],
         admin_policy: "OutOf(2,'A.admin','B.admin','C.admin')".to_owned(),
         ..Default::default()

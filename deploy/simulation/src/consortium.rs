@@ -133,6 +133,7 @@ fn configuration(
         version: "1".to_owned(),
         package_hash: PACKAGE.to_bytes(),
         endorsement_policy: format!("OutOf(2, {})", principals("peer")),
+        ..Default::default()
     };
     let known = peers.iter().chain(known);
     pb::ChannelConfig {

@@ -9,7 +9,7 @@ use crate::block::{Block, BlockError};
 use crate::ids::{BlockNumber, ChannelId, ContractName, Fingerprint, Hash32, IdError, OrgId};
 use crate::limits;
 use crate::policy::{self, Policy, PolicyError};
-use crate::{FORMAT_VERSION, pb};
+use crate::{FORMAT_VERSION, hash, pb};
 
 /// Why a configuration was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +94,10 @@ pub struct Contract {
     pub package_hash: Hash32,
     /// Whose endorsements make its transactions valid.
     pub policy: Policy,
+    /// What the channel sets for it; JSON by convention, and the contract's alone to read.
+    pub settings: Bytes,
+    /// What every endorser's result has to name: the package, with these settings.
+    pub package_with_settings: Hash32,
 }
 
 /// The bounds that the channel sets.
@@ -404,10 +408,16 @@ fn orderer(orderer: pb::Orderer) -> Result<Orderer, ConfigError> {
 fn contract(definition: pb::ContractDefinition) -> Result<Contract, ConfigError> {
     let name = ContractName::new(&definition.name)?;
     shown("a contract's version", &definition.version)?;
+    let settings = definition.settings.len();
+    bounded("bytes of settings", settings, limits::SETTINGS_BYTES_MAX)?;
+    let package_hash = Hash32::from_slice(&definition.package_hash)?;
+    let settings = Bytes::from(definition.settings);
     Ok(Contract {
         policy: parse_policy(name.as_str(), &definition.endorsement_policy)?,
-        package_hash: Hash32::from_slice(&definition.package_hash)?,
+        package_hash,
         version: definition.version,
+        package_with_settings: hash::package_with_settings(&package_hash, &settings),
+        settings,
         name,
     })
 }
@@ -528,6 +538,7 @@ mod tests {
                 version: "1".to_owned(),
                 package_hash: Bytes::from_static(&[1; 32]),
                 endorsement_policy: "AND('A.peer','B.peer')".to_owned(),
+                ..Default::default()
             }],
             admin_policy: "AND('A.admin','B.admin')".to_owned(),
             ..Default::default()
@@ -562,6 +573,7 @@ mod tests {
         check(|c| c.orderers_ever = 2);
         check(|c| c.orderers[0].address = "a\x1b[2J".to_owned());
         check(|c| c.contracts[0].version = "1".repeat(257));
+        check(|c| c.contracts[0].settings = " ".repeat(limits::SETTINGS_BYTES_MAX + 1));
         check(|c| c.organizations[0].roles = vec!["Peer".to_owned()]);
         check(|c| c.organizations[0].roles = vec!["peer".to_owned(); 2]);
         check(|c| c.organizations[0].roles = vec!["admin".to_owned()]);

@@ -14,7 +14,7 @@ use crate::transaction::TransactionResult;
 pub enum Part {
     /// It cannot be decoded.
     Form,
-    /// The package that was run.
+    /// The package that was run, or the channel's settings for it.
     Package,
     /// What the function answered.
     Response,
@@ -30,10 +30,12 @@ pub enum Part {
     Values,
     /// The events.
     Events,
+    /// Before which block time it is valid.
+    Expiry,
 }
 
 impl Part {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Form,
         Self::Package,
         Self::Response,
@@ -43,6 +45,7 @@ impl Part {
         Self::Writes,
         Self::Values,
         Self::Events,
+        Self::Expiry,
     ];
 
     /// The word that travels.
@@ -57,6 +60,7 @@ impl Part {
             Self::Writes => "writes",
             Self::Values => "values",
             Self::Events => "events",
+            Self::Expiry => "expiry",
         }
     }
 }
@@ -204,6 +208,7 @@ fn parts(one: &TransactionResult, other: &TransactionResult) -> Vec<PartDifferen
         PartDifference::of(Part::Writes, writes.0),
         PartDifference::of(Part::Values, writes.1),
         differs(one.events != other.events, Part::Events),
+        differs(one.expires_at_ms != other.expires_at_ms, Part::Expiry),
     ]
     .into_iter()
     .flatten()
@@ -320,6 +325,7 @@ mod tests {
             &[b"w"],
         );
         check(|r| r.events.push(Default::default()), "events", &[]);
+        check(|r| r.expires_at_ms = Some(1), "expiry", &[]);
         check(|r| r.version = 9, "form", &[]);
     }
 

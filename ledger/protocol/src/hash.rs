@@ -32,6 +32,7 @@ pub mod domain {
     pub(super) const STATE: &[u8] = b"stela/v1/state\0";
     pub(super) const WRITES: &[u8] = b"stela/v1/writes\0";
     pub(super) const PACKAGE: &[u8] = b"stela/v1/package\0";
+    pub(super) const SETTINGS: &[u8] = b"stela/v1/settings\0";
     pub(super) const CONFIG_HASH: &[u8] = b"stela/v1/config-hash\0";
 }
 
@@ -106,6 +107,18 @@ pub fn side_commitment(salt: &[u8], payload: &[u8]) -> Hash32 {
 /// The hash of a contract package.
 pub fn package(bytes: &[u8]) -> Hash32 {
     Hasher::new(domain::PACKAGE).bytes(bytes).finish()
+}
+
+/// What a result names as the contract that ran: the hash of its package, which the channel's
+/// settings for it change if there are any.
+pub fn package_with_settings(package: &Hash32, settings: &[u8]) -> Hash32 {
+    if settings.is_empty() {
+        return *package;
+    }
+    Hasher::new(domain::SETTINGS)
+        .fixed(&package.0)
+        .bytes(settings)
+        .finish()
 }
 
 /// The hash of a configuration as it travelled; a change names the one that it is made for.
@@ -198,6 +211,14 @@ mod tests {
         assert_eq!(
             config(b"configuration").to_string(),
             "ac390c7e7ea1790a60cc631db46894581dede5a3b58a600dfcd824c20083546b",
+        );
+        assert_eq!(
+            package_with_settings(&Hash32([3; 32]), b"{}").to_string(),
+            "81f67856c7e1a55e20c4b165f169943bcef89ed098a66dca698af99eb9ab33fa",
+        );
+        assert_eq!(
+            package_with_settings(&Hash32([3; 32]), b""),
+            Hash32([3; 32])
         );
     }
 }

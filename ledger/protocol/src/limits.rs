@@ -39,6 +39,8 @@ pub const WRITE_BYTES_MAX: usize = 512 << 10;
 pub const RANGES_MAX: usize = 1_000;
 /// Keys in all ranges of one transaction together, as they are read again when it is validated.
 pub const RANGE_RESULTS_MAX: usize = 20_000;
+/// Bytes of what a channel sets for one contract.
+pub const SETTINGS_BYTES_MAX: usize = 16 << 10;
 /// Changes of a key in one answer.
 pub const KEY_HISTORY_MAX: usize = 1_000;
 /// Events of one transaction.

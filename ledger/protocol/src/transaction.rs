@@ -341,7 +341,8 @@ pub struct RangeRead {
 /// A parsed result: what every endorser must have found alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransactionResult {
-    /// The package that was run.
+    /// The package that was run, with the channel's settings for it
+    /// ([`hash::package_with_settings`]).
     pub package_hash: Hash32,
     /// What the function answered.
     pub response: Bytes,
@@ -353,6 +354,8 @@ pub struct TransactionResult {
     pub writes: Vec<Write>,
     /// Events, in order.
     pub events: Vec<pb::ContractEvent>,
+    /// It is valid only in a block whose time is before this.
+    pub expires_at_ms: Option<u64>,
 }
 
 impl TransactionResult {
@@ -418,6 +421,7 @@ impl TransactionResult {
                 .collect::<Result<_, _>>()?,
             writes,
             events: result.events,
+            expires_at_ms: result.expires_at_ms,
         })
     }
 }
@@ -854,6 +858,30 @@ mod tests {
         assert_eq!(
             hex::encode(&proposal().encode()[..12]),
             "080112046361726 51a180101".replace(' ', ""),
+        );
+    }
+
+    #[test]
+    fn an_expiry_costs_no_byte_where_there_is_none() {
+        let there = |expires_at_ms| {
+            let result = pb::Result {
+                expires_at_ms,
+                ..result()
+            };
+            let bytes = Bytes::from(result.encode_to_vec());
+            let parsed = TransactionResult::decode(bytes.clone(), &proposal().arguments).unwrap();
+            (bytes, parsed.expires_at_ms)
+        };
+        let (never, none) = there(None);
+        assert_eq!(none, None);
+        // Zero is a time as well: such a result is never valid.
+        assert_eq!(
+            there(Some(0)),
+            ([&never[..], b"\x40\0"].concat().into(), Some(0))
+        );
+        assert_eq!(
+            there(Some(300)),
+            ([&never[..], b"\x40\xac\x02"].concat().into(), Some(300))
         );
     }
 

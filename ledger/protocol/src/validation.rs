@@ -31,6 +31,8 @@ pub enum ValidationCode {
     Expired = 64,
     /// The registered certificate is not acceptable under the channel's configuration.
     InvalidRegistration = 65,
+    /// The result said before which time it is valid, and the block's time is not before it.
+    ExpiredResult = 66,
 }
 
 /// A number that is no validation code.
@@ -39,7 +41,7 @@ pub enum ValidationCode {
 pub struct UnknownCode(pub u32);
 
 impl ValidationCode {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Valid,
         Self::NilEnvelope,
         Self::BadPayload,
@@ -61,6 +63,7 @@ impl ValidationCode {
         Self::InvalidChaincode,
         Self::Expired,
         Self::InvalidRegistration,
+        Self::ExpiredResult,
     ];
 
     /// Whether the transaction's writes were applied.
@@ -72,7 +75,10 @@ impl ValidationCode {
     pub fn is_retryable(self) -> bool {
         matches!(
             self,
-            Self::MvccReadConflict | Self::PhantomReadConflict | Self::Expired
+            Self::MvccReadConflict
+                | Self::PhantomReadConflict
+                | Self::Expired
+                | Self::ExpiredResult
         )
     }
 
@@ -100,6 +106,7 @@ impl ValidationCode {
             Self::InvalidChaincode => "INVALID_CHAINCODE",
             Self::Expired => "EXPIRED",
             Self::InvalidRegistration => "INVALID_REGISTRATION",
+            Self::ExpiredResult => "EXPIRED_RESULT",
         }
     }
 }

@@ -16,7 +16,8 @@
 //! | a registered certificate is acceptable at the block's time | `INVALID_REGISTRATION` |
 //! | a change of the configuration is alone in its block and valid ([`config_update`]) | `INVALID_CONFIG_TRANSACTION` |
 //! | its contract is defined | `INVALID_CHAINCODE` |
-//! | the package that ran is the defined one | `EXPIRED_CHAINCODE` |
+//! | the package that ran, and the settings that it ran under, are the defined ones | `EXPIRED_CHAINCODE` |
+//! | the block's time is before the result's expiry, if it has one | `EXPIRED_RESULT` |
 //! | its endorsements satisfy the contract's policy | `ENDORSEMENT_POLICY_FAILURE` |
 //! | what it read is unchanged, earlier writes of the block included | `MVCC_READ_CONFLICT` |
 //! | the ranges that it read have the same keys and versions | `PHANTOM_READ_CONFLICT` |
@@ -228,7 +229,9 @@ impl Candidate {
             }
             Body::Config(_) => Some(ValidationCode::InvalidConfigTransaction),
             Body::Registration(_) => check_registration(membership, &self.certificate, time_ms),
-            Body::Transaction(transaction) => check_contract(membership.config(), transaction),
+            Body::Transaction(transaction) => {
+                check_contract(membership.config(), transaction, time_ms)
+            }
         };
         if let Some(code) = failed {
             self.fail(code);
@@ -247,14 +250,20 @@ fn check_registration(
     (!accepted).then_some(ValidationCode::InvalidRegistration)
 }
 
-fn check_contract(config: &ChannelConfig, transaction: &Transaction) -> Option<ValidationCode> {
-    match config.contracts.get(&transaction.proposal.contract) {
-        None => Some(ValidationCode::InvalidChaincode),
-        Some(defined) if defined.package_hash != transaction.result.package_hash => {
-            Some(ValidationCode::ExpiredChaincode)
-        }
-        Some(_) => None,
+fn check_contract(
+    config: &ChannelConfig,
+    transaction: &Transaction,
+    time_ms: u64,
+) -> Option<ValidationCode> {
+    let result = &transaction.result;
+    let Some(defined) = config.contracts.get(&transaction.proposal.contract) else {
+        return Some(ValidationCode::InvalidChaincode);
+    };
+    if defined.package_with_settings != result.package_hash {
+        return Some(ValidationCode::ExpiredChaincode);
     }
+    let expired = result.expires_at_ms.is_some_and(|at_ms| time_ms >= at_ms);
+    expired.then_some(ValidationCode::ExpiredResult)
 }
 
 fn check_duplicates(

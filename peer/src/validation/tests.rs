@@ -252,6 +252,7 @@ fn configuration(
         version: "1".to_owned(),
         package_hash: PACKAGE.to_bytes(),
         endorsement_policy: policy.to_owned(),
+        ..Default::default()
     };
     let known = peers.values().chain([client]);
     pb::ChannelConfig {
@@ -662,6 +663,35 @@ fn undefined_contracts_and_other_packages_are_refused() {
         world.judge(envelopes),
         ["INVALID_CHAINCODE", "EXPIRED_CHAINCODE"]
     );
+}
+
+#[test]
+fn an_endorsement_kept_back_until_its_result_has_expired_does_not_count() {
+    let mut world = World::new();
+    let time_ms = world.tip.header.time_ms + 1_000;
+    let expiring = |nonce, expires_at_ms| {
+        let mut call = world.call(nonce).write("k", Some("v"));
+        call.result.expires_at_ms = Some(expires_at_ms);
+        call
+    };
+    let mut unendorsed = expiring(5, time_ms);
+    unendorsed.endorsers.clear();
+    let envelopes = vec![
+        expiring(1, time_ms - 1).seal(),
+        expiring(2, time_ms).seal(),
+        expiring(3, 0).seal(),
+        expiring(4, time_ms + 1).seal(),
+        unendorsed.seal(),
+    ];
+    let block = world.block_at(time_ms, envelopes);
+    let commit = world.commit(&block);
+    let expired = "EXPIRED_RESULT";
+    assert_eq!(
+        names(&commit),
+        [expired, expired, expired, "VALID", expired]
+    );
+    let written: Vec<u32> = commit.writes.iter().map(|write| write.index).collect();
+    assert_eq!(written, [3]);
 }
 
 #[test]

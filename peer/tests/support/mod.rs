@@ -280,6 +280,7 @@ impl Network {
                 version: "1".to_owned(),
                 package_hash: hash::package(&contract::package()).to_bytes(),
                 endorsement_policy: wish.policy.to_owned(),
+                ..Default::default()
             }],
             admin_policy: "'A.admin'".to_owned(),
             ..Default::default()

@@ -1,5 +1,7 @@
 //! What can be asked at the command line.
 
+mod people;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -8,6 +10,7 @@ use stela_consent::{Category, Confidentiality, Id, Organization, Purpose, Role, 
 use stela_protocol::OrgId;
 
 use crate::failure::EXIT_CODES;
+pub(crate) use people::*;
 
 /// Health records shared under the patient's consent.
 ///
@@ -44,10 +47,22 @@ pub(crate) enum Command {
     /// Submit, amend, list, review and read records.
     #[command(subcommand)]
     Record(Record),
-    /// Grant, revoke and list consents.
+    /// Grant, revoke and list consents; ask for them, and answer.
     #[command(subcommand)]
     Consent(Consent),
-    /// Wrap a record's key for everybody to whom standing consents open it.
+    /// Say which certificates are a patient's, and give them the keys of her records.
+    #[command(subcommand)]
+    Patient(Patient),
+    /// Say who may act for a patient.
+    #[command(subcommand)]
+    Delegate(Delegate),
+    /// Replace and look at encryption keys.
+    #[command(subcommand)]
+    Key(Key),
+    /// Find out what would be permitted, before asking.
+    #[command(subcommand)]
+    Access(Access),
+    /// Wrap a record's key for everybody to whom standing consents, and delegations, open it.
     Share {
         /// The record.
         record: Id,
@@ -61,6 +76,25 @@ pub(crate) enum Command {
         #[arg(long)]
         patient: Option<Id>,
     },
+    /// What a patient has a right to know: to whom her records were disclosed, who can have read
+    /// them, what became of her requests, and everything about her in one file.
+    #[command(subcommand)]
+    Patient(Patient),
+    /// Show what happened on the ledger that concerns this user, since the last time.
+    ///
+    /// Events carry ids only, so the contract is asked whether each of them concerns the user, and
+    /// why. The place of the last event is kept in the profile.
+    Notifications {
+        /// Go on with what comes, until `Ctrl-C`.
+        #[arg(long)]
+        follow: bool,
+        /// Start at this block instead, and leave the place that is kept as it is.
+        #[arg(long, value_name = "BLOCK")]
+        from: Option<u64>,
+    },
+    /// Prove what the consortium recorded, years later and offline.
+    #[command(subcommand)]
+    Receipt(Receipt),
     /// Look at the channel.
     #[command(subcommand)]
     Channel(Channel),
@@ -157,6 +191,8 @@ pub(crate) enum Record {
         /// Why, for those to whom a consent opens them.
         #[arg(long)]
         purpose: Option<Purpose>,
+        #[command(flatten)]
+        filter: RecordFilter,
     },
     /// Show what the ledger says about a version.
     Show {
@@ -166,13 +202,17 @@ pub(crate) enum Record {
         #[arg(long)]
         version: Option<u32>,
     },
-    /// Show when which version became the newest or the active one, and in which transaction.
+    /// Show who made which version the newest or the active one, what the reviewing officers found,
+    /// and in which transaction.
     History {
         /// The record.
         record: Id,
     },
     /// Review a pending version as a records officer: open it, check it, and confirm it if it
     /// passes.
+    ///
+    /// The consortium may ask for several officers, some of them of other organizations; the answer
+    /// says how many are still asked for.
     Confirm {
         /// The record.
         record: Id,
@@ -199,6 +239,42 @@ pub(crate) enum Record {
         /// Why: unreadable, invalid-format, wrong-labels, wrong-patient, duplicate, incomplete.
         #[arg(long)]
         reason: String,
+    },
+    /// Ask, as the patient or her delegate, for the erasure of a record.
+    RequestErasure {
+        /// The record.
+        record: Id,
+        /// Whom it is about; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
+        /// Why: no-longer-needed, consent-withdrawn, objection, unlawful.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Say, as a privacy officer, why a record is not erased although its patient asked for it.
+    DeclineErasure {
+        /// The record.
+        record: Id,
+        /// Whom it is about; without it, the patient of the record.
+        #[arg(long)]
+        patient: Option<Id>,
+        /// Why: retention, legal-hold.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Erase a record as a privacy officer: every version of it, for everybody, for good.
+    ///
+    /// An unlawful record takes two organizations: the first call proposes it, and a privacy officer
+    /// of another organization calls the same.
+    Erase {
+        /// The record.
+        record: Id,
+        /// Why: patient-request, retention-over, unlawful.
+        #[arg(long)]
+        reason: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
     },
     /// Request access to a version and, if it is permitted, read it into a file.
     Read {
@@ -234,6 +310,101 @@ pub(crate) enum Record {
     Resume {
         /// The record, as `record uploads` lists it.
         record: Id,
+    },
+}
+
+/// Which records of a list are wanted; what is not stated admits everything.
+#[derive(Debug, Args)]
+pub(crate) struct RecordFilter {
+    /// Only this kind of record.
+    #[arg(long)]
+    pub(crate) category: Option<Category>,
+    /// Only records with this sensitivity label.
+    #[arg(long)]
+    pub(crate) label: Option<SensitivityLabel>,
+    /// Only what took place at this time or later, such as 2026-11-22T00:00:00Z; what states no date
+    /// counts when it was submitted.
+    #[arg(long, value_name = "TIME", value_parser = crate::commands::parse_time)]
+    pub(crate) from: Option<u64>,
+    /// Only what took place before this time.
+    #[arg(long, value_name = "TIME", value_parser = crate::commands::parse_time)]
+    pub(crate) to: Option<u64>,
+    /// Only what this certificate submitted.
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub(crate) author: Option<stela_consent::Fingerprint>,
+    /// Only what this organization submitted.
+    #[arg(long)]
+    pub(crate) organization: Option<Organization>,
+    /// Only what stands there: pending, active, rejected, erased.
+    #[arg(long)]
+    pub(crate) state: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Patient {
+    /// Account for disclosures, six years back at most (45 CFR 164.528).
+    ///
+    /// Disclosures for treatment, payment and operations, to the patient and by her consent are
+    /// exempt and left out unless --all is given.
+    Accounting {
+        /// The patient; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
+        /// Only disclosures at this time or later.
+        #[arg(long, value_name = "TIME", value_parser = crate::commands::parse_time)]
+        from: Option<u64>,
+        /// Only disclosures before this time.
+        #[arg(long, value_name = "TIME", value_parser = crate::commands::parse_time)]
+        to: Option<u64>,
+        /// Only for this purpose and what it contains.
+        #[arg(long)]
+        purpose: Option<Purpose>,
+        /// Only to this certificate.
+        #[arg(long, value_name = "FINGERPRINT")]
+        recipient: Option<stela_consent::Fingerprint>,
+        /// The exempt ones, too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// List who holds or held a permit to read which version, with the newest one.
+    Readers {
+        /// The patient; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
+        /// Only of this record.
+        #[arg(long)]
+        record: Option<Id>,
+    },
+    /// List the patient's requests for erasure and what became of them.
+    Erasures {
+        /// The patient; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Receipt {
+    /// Get the receipt of a valid transaction, and verify it.
+    Get {
+        /// The transaction's id.
+        id: stela_consent::Hex<32>,
+        /// Where it goes; the file must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Verify a receipt from the genesis block alone; works offline, and without a profile if
+    /// --genesis is given.
+    ///
+    /// It proves that the orderers of the consortium put this transaction into this block at this
+    /// time. Whether it took effect is found by every peer and signed by none: `stela tx status`
+    /// asks.
+    Verify {
+        /// The receipt.
+        file: PathBuf,
+        /// The channel's first block, as the consortium gave it out; without it, the profile's.
+        #[arg(long, value_name = "FILE")]
+        genesis: Option<PathBuf>,
     },
 }
 
@@ -313,12 +484,47 @@ pub(crate) enum Consent {
         #[arg(long, conflicts_with_all = ["organization", "identity", "purposes", "labels",
             "categories", "days"])]
         file: Option<PathBuf>,
+        /// The patient, for a delegate; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
     },
     /// Revoke a consent; in force from the block that has it.
     Revoke {
         /// The consent.
         consent: Id,
+        /// The patient, for a delegate; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
     },
+    /// Ask a patient for a consent, as a practitioner or researcher.
+    Request(Asked),
+    /// List requests for consent: those to the user, or as who asked those to a patient.
+    Requests {
+        /// The patient; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
+    },
+    /// Show the note beside a request.
+    Note {
+        /// The request.
+        request: Id,
+        /// The patient, for a delegate; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
+    },
+    /// Answer a request, and share the keys of the records that the consent opens.
+    Answer(Answering),
+    /// Take back a request of one's own.
+    Withdraw {
+        /// The request.
+        request: Id,
+        /// The patient.
+        #[arg(long)]
+        patient: Id,
+    },
+    /// Grant one of the ready-made policies of IHE Privacy Consent on FHIR.
+    #[command(subcommand)]
+    Policy(ReadyMade),
     /// List consents, revoked ones too.
     List {
         /// The patient; without it, the user herself.
@@ -420,16 +626,22 @@ pub(crate) enum Update {
         #[command(flatten)]
         proposed: Proposed,
     },
-    /// Propose a contract, or a new version of one. Install its package on the peers before.
+    /// Propose a contract, a new version of one, or other settings. Install its package on the peers
+    /// before.
     SetContract {
         /// Its name.
         name: String,
-        /// Its version, for people.
+        /// Its version, for people; without it, the one that the contract has.
         #[arg(long)]
-        version: String,
-        /// The package; its hash goes into the configuration.
-        #[arg(long, value_name = "FILE")]
-        package: PathBuf,
+        version: Option<String>,
+        /// The package; its hash goes into the configuration. Without it, the one that the contract
+        /// has.
+        #[arg(long, value_name = "FILE", requires = "version")]
+        package: Option<PathBuf>,
+        /// What the channel sets for the contract, as the contract reads it (JSON); an empty file:
+        /// nothing. Without it, what is set already.
+        #[arg(long, value_name = "FILE", required_unless_present_any = ["version", "package", "policy"])]
+        settings: Option<PathBuf>,
         /// The endorsement policy; without it, the one that the contract has.
         #[arg(long)]
         policy: Option<String>,
@@ -530,6 +742,17 @@ pub(crate) enum Ca {
         #[arg(long, default_value_t = 365)]
         days: u32,
     },
+}
+
+/// A code as JSON writes it.
+fn coded<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    let value = serde_json::Value::String(text.to_owned());
+    serde_json::from_value(value).map_err(|error| {
+        match error.to_string().split_once(", expected") {
+            Some((_, expected)) => format!("expected{expected}"),
+            None => "no such code; see --help".to_owned(),
+        }
+    })
 }
 
 /// A role of the contract, or of a node that calls no contract.

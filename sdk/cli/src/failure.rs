@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use stela_client::{CommitError, EndorseError, InvalidTransaction, Sources, TransactError};
-use stela_records::care::{KeyError, LedgerError, ReadError, ShareError, SubmitError};
+use stela_records::care::{
+    ConsentRequestError, KeyError, LedgerError, ReadError, ShareError, SubmitError,
+};
 
 use stela_protocol::TransactionId;
 use stela_protocol::difference::ResultDifference;
@@ -110,6 +112,12 @@ fn ledger<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a Ledger
     {
         return Some(error);
     }
+    if let Some(
+        ConsentRequestError::Ledger(error) | ConsentRequestError::Key(KeyError::Ledger(error)),
+    ) = cause.downcast_ref()
+    {
+        return Some(error);
+    }
     cause.downcast_ref()
 }
 
@@ -205,12 +213,15 @@ fn retryable(cause: &(dyn std::error::Error + 'static)) -> bool {
         ReadError,
         SubmitError,
         ShareError,
+        ConsentRequestError,
         LedgerError,
         TransactError,
         stela_client::AdminError,
         stela_client::BlocksError,
         stela_client::ChannelUpdateError,
+        stela_client::EventsError,
         stela_client::QueryError,
+        stela_client::ReceiptError,
         stela_client::RegisterError,
         stela_storage::CallError,
         CommitError

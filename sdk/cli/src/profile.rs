@@ -7,8 +7,10 @@
 //! | `identity/` | `cert.pem` and `key.pem`, under which she signs |
 //! | `tls/` | the certificate and key that she shows in TLS |
 //! | `encryption.key` | the key pair for which record keys are wrapped; made by `stela register` |
+//! | `encryption.key.*` | her other key pairs: retired ones, and `.next` while one is being replaced |
 //! | `swarm.key` | the key of the private IPFS swarm |
 //! | `ipfs/` | her own node's blocks |
+//! | `notified` | the last event that `stela notifications` has seen |
 //! | `transfers/` | uploads and reads that were interrupted, with what resuming them needs |
 
 use std::path::{Path, PathBuf};
@@ -126,16 +128,14 @@ impl Profile {
 
     /// The configuration in the genesis block, if the profile names one.
     pub(crate) fn genesis(&self) -> anyhow::Result<Option<Configuration>> {
-        let Some(path) = &self.settings.genesis else {
-            return Ok(None);
-        };
-        let path = self.folder.join(path);
-        let read = || -> anyhow::Result<Configuration> {
-            let block = Block::decode(std::fs::read(&path)?.into())?;
-            Ok(Configuration::new(config::from_genesis(&block)?.0)?)
-        };
-        let genesis = read().with_context(|| format!("genesis block {}", path.display()))?;
-        Ok(Some(genesis))
+        let path = self.settings.genesis.as_ref();
+        path.map(|path| genesis(&self.folder.join(path)))
+            .transpose()
+    }
+
+    /// Where the place of the last notification is kept.
+    pub(crate) fn notified(&self) -> PathBuf {
+        self.folder.join("notified")
     }
 
     pub(crate) fn swarm_key(&self) -> PathBuf {
@@ -173,6 +173,48 @@ impl Profile {
         self.encryption()
     }
 
+    /// The user's other key pairs, in the files beside the encryption key whose names go on.
+    pub(crate) fn other_encryption(&self) -> anyhow::Result<Vec<EncryptionKeyPair>> {
+        let path = self.encryption_path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let prefix = format!("{}.", name.context("the encryption key's name is no text")?);
+        let folder = path
+            .parent()
+            .context("the encryption key is in no folder")?;
+        let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<std::io::Result<_>>()?;
+        files.retain(|file| {
+            let name = file.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.starts_with(&prefix))
+        });
+        files.sort();
+        let pairs = files.iter().map(|file| Ok(EncryptionKeyPair::load(file)?));
+        pairs.collect()
+    }
+
+    /// The key pair that is to take the encryption key's place, made now if there is none.
+    pub(crate) fn next_encryption(&self) -> anyhow::Result<EncryptionKeyPair> {
+        let path = beside(&self.encryption_path(), "next");
+        if !path.exists() {
+            EncryptionKeyPair::generate(&mut rand::rng()).save(&path)?;
+        }
+        Ok(EncryptionKeyPair::load(&path)?)
+    }
+
+    /// Puts the next key pair in the encryption key's place; says where the old one is kept. A crash
+    /// in between loses neither.
+    pub(crate) fn adopt_next_encryption(&self) -> anyhow::Result<PathBuf> {
+        let (path, old) = (self.encryption_path(), self.encryption()?);
+        let retired = beside(&path, &old.public().key_id().to_string());
+        if !retired.exists() {
+            old.save(&retired)?;
+        }
+        std::fs::rename(beside(&path, "next"), &path)
+            .with_context(|| format!("{} cannot be replaced", path.display()))?;
+        Ok(retired)
+    }
+
     /// The patient that the certificate names.
     pub(crate) fn patient(&self) -> anyhow::Result<stela_consent::Id> {
         let attributes = self.credentials.certificate.attributes();
@@ -182,6 +224,22 @@ impl Profile {
         id.parse()
             .map_err(|_| anyhow::anyhow!("the certificate's patient id is malformed"))
     }
+}
+
+/// The configuration in a genesis block.
+pub(crate) fn genesis(path: &Path) -> anyhow::Result<Configuration> {
+    let read = || -> anyhow::Result<Configuration> {
+        let block = Block::decode(std::fs::read(path)?.into())?;
+        Ok(Configuration::new(config::from_genesis(&block)?.0)?)
+    };
+    read().with_context(|| format!("genesis block {}", path.display()))
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
 }
 
 /// Every organization's TLS roots: one `ORGANIZATION.pem` for each.

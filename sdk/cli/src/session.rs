@@ -6,11 +6,14 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::StreamExt;
 use stela_client::Network;
+use stela_healthcare::settings::Settings;
 use stela_identity::Configuration;
 use stela_identity::tls::TlsRoots;
 use stela_ipfs::{Node, NodeConfig, SwarmKey};
-use stela_protocol::{BlockNumber, config};
+use stela_protocol::config::ChannelConfig;
+use stela_protocol::{BlockNumber, OrgId, config};
 use stela_records::care::{Progress, Session, SessionOptions};
+use stela_records::keys::EncryptionKeyPair;
 use stela_storage::{StorageEndpoint, Uploader};
 
 use crate::profile::Profile;
@@ -72,11 +75,23 @@ pub(crate) async fn open(
     profile: &Profile,
     progress: Arc<dyn Progress>,
 ) -> anyhow::Result<Session> {
+    open_with(profile, profile.encryption()?, progress).await
+}
+
+/// A session under another of the user's encryption keys than the one in use.
+pub(crate) async fn open_with(
+    profile: &Profile,
+    encryption: EncryptionKeyPair,
+    progress: Arc<dyn Progress>,
+) -> anyhow::Result<Session> {
+    let mut others = profile.other_encryption()?;
+    others.push(profile.encryption()?);
+    let own = encryption.public().key_id();
+    others.retain(|pair| pair.public().key_id() != own);
     let network = network(profile)?;
     let configuration = configuration(profile, &network)
         .await
         .context("the gateway does not answer this user; `stela register` makes her known")?;
-    let encryption = Arc::new(profile.encryption()?);
     let swarm_key = SwarmKey::read(&profile.swarm_key())?;
     let mut storages = StorageEndpoint::all(configuration.config());
     storages.sort_by_key(|storage| storage.organization != profile.organization);
@@ -90,13 +105,16 @@ pub(crate) async fn open(
         .await
         .context("the own IPFS node did not start")?;
     let witness = profile.witness()?.network(profile.channel.clone());
+    let reviewers = reviewers(profile, configuration.config())?;
     let session = Session::new(SessionOptions {
         network,
         witness,
         contract: profile.contract.clone(),
         organization: profile.organization.clone(),
+        reviewers,
         fingerprint: profile.credentials.fingerprint(),
-        encryption,
+        encryption: Arc::new(encryption),
+        others,
         node,
         uploader,
         storages,
@@ -106,4 +124,21 @@ pub(crate) async fn open(
         progress,
     });
     Ok(session?)
+}
+
+/// The other organizations, if the consortium asks officers of theirs to review records.
+fn reviewers(profile: &Profile, config: &ChannelConfig) -> anyhow::Result<Vec<OrgId>> {
+    let Some(contract) = config.contracts.get(&profile.contract) else {
+        return Ok(Vec::new());
+    };
+    let settings = Settings::parse(&contract.settings)
+        .with_context(|| format!("the settings of contract {}", profile.contract))?;
+    if settings.review.elsewhere == 0 {
+        return Ok(Vec::new());
+    }
+    let others = config.organizations.keys();
+    Ok(others
+        .filter(|organization| **organization != profile.organization)
+        .cloned()
+        .collect())
 }

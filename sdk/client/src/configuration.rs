@@ -79,7 +79,7 @@ impl Network {
 
     /// The blocks that lead from `trusted` to the configuration in force after `newest`, the newest
     /// first. They are only looked for here; whether they do is checked by whoever follows them.
-    async fn changes(
+    pub(crate) async fn changes(
         &self,
         newest: BlockNumber,
         trusted: &Configuration,
@@ -106,7 +106,7 @@ impl Network {
         Err(self.refuse("it was changed too often since"))
     }
 
-    async fn block(&self, number: BlockNumber) -> Result<Block, BlocksError> {
+    pub(crate) async fn block(&self, number: BlockNumber) -> Result<Block, BlocksError> {
         let mut blocks = self.blocks(number, Some(number.next()));
         match blocks.next().await {
             Some(block) => Ok(block?.block),

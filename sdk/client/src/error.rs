@@ -701,3 +701,48 @@ impl ExplainError {
         }
     }
 }
+
+/// A receipt could not be made, or it proves nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptError {
+    /// The verdict could not be asked for.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The transaction did not take effect.
+    #[error(transparent)]
+    Invalid(#[from] InvalidTransaction),
+    /// The blocks could not be read.
+    #[error(transparent)]
+    Blocks(#[from] BlocksError),
+    /// The block that a peer names does not have the transaction.
+    #[error("block {block} does not have transaction {transaction}, though a peer says so")]
+    Elsewhere {
+        /// The transaction.
+        transaction: TransactionId,
+        /// The block.
+        block: BlockNumber,
+    },
+    /// The file is something else.
+    #[error("this is no receipt: {0}")]
+    Format(String),
+    /// The transaction is not in the block whose header the receipt has.
+    #[error("the transaction is not in block {0}")]
+    Path(BlockNumber),
+    /// A block is not signed as it must be.
+    #[error(transparent)]
+    Quorum(#[from] QuorumError),
+    /// A configuration does not follow from the one before it.
+    #[error("the configurations do not follow one another: {0}")]
+    Configuration(&'static str),
+}
+
+impl ReceiptError {
+    /// Whether trying again can help.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Commit(error) => error.is_retryable(),
+            Self::Blocks(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
+}

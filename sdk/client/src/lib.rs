@@ -53,6 +53,7 @@ mod network;
 mod options;
 mod proposal;
 mod quorum;
+mod receipt;
 mod registration;
 mod side;
 mod sources;
@@ -67,7 +68,8 @@ pub use contract::{Contract, Submitted};
 pub use error::{
     AdminError, BlocksError, ChannelUpdateError, CheckpointError, CommitError, ConnectError,
     EndorseError, EvaluateError, EventsError, ExplainError, HealthError, InvalidTransaction,
-    ProposalError, QueryError, QuorumError, RegisterError, SideError, SubmitError, TransactError,
+    ProposalError, QueryError, QuorumError, ReceiptError, RegisterError, SideError, SubmitError,
+    TransactError,
 };
 pub use events::{Event, EventStream, Start};
 pub use explain::{
@@ -81,6 +83,7 @@ pub use network::{ChannelInfo, Network};
 pub use options::{Endpoint, GatewayOptions, Timeouts};
 pub use proposal::{Evaluation, Proposal, ProposalBuilder};
 pub use quorum::Quorum;
+pub use receipt::{Receipt, Recorded};
 pub use registration::Registered;
 pub use side::{SealedSide, SideData};
 pub use sources::Sources;

@@ -14,6 +14,10 @@ pub const PACKAGES_MAX: usize = 4096;
 pub const CONFIG_CHANGES_MAX: usize = 65_536;
 /// Bytes of a file with a proposed change of a configuration.
 pub const UPDATE_FILE_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a file with a receipt.
+pub const RECEIPT_FILE_BYTES_MAX: usize = 32 << 20;
+/// Hashes of the path from a transaction to the root over its block.
+pub const RECEIPT_PATH_MAX: usize = 32;
 /// How long one call waits for another configuration.
 pub const CONFIG_WAIT: Duration = Duration::from_secs(30);
 /// Bytes of a checkpoint file.

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use stela_identity::{Configuration, PublicKey, config_update};
-use stela_protocol::BlockNumber;
-use stela_protocol::block::Block;
+use stela_protocol::block::{Block, BlockHeader};
 use stela_protocol::hash::domain;
+use stela_protocol::pb::HeaderSignature;
+use stela_protocol::{BlockNumber, Hash32};
 
 use crate::error::QuorumError;
 
@@ -47,23 +48,7 @@ impl Quorum {
     /// [`QuorumError`]; the configuration in force then stays.
     pub fn check(&mut self, block: &Block) -> Result<(), QuorumError> {
         let (number, found) = (block.header.number, block.header.last_config);
-        let config = self.current.config();
-        if block.header.channel != config.channel {
-            let (channel, actual) = (config.channel.clone(), block.header.channel.clone());
-            return Err(QuorumError::OtherChannel {
-                number,
-                channel,
-                actual,
-            });
-        }
-        let (signed, needed) = (self.signers(block).len(), config.orderer_quorum);
-        if signed < needed {
-            return Err(QuorumError::TooFew {
-                number,
-                signed,
-                needed,
-            });
-        }
+        self.check_header(&block.header, &block.hash, &block.signatures)?;
         // Before the first block it is not known where the configuration stands; a block that
         // changes nothing says it.
         let before = BlockNumber(number.0.saturating_sub(1));
@@ -76,14 +61,47 @@ impl Quorum {
         Ok(())
     }
 
-    fn signers(&self, block: &Block) -> BTreeSet<PublicKey> {
-        let signer = |signature: &stela_protocol::pb::HeaderSignature| {
+    /// Checks that enough different orderers signed a header, and says how many did. The block's
+    /// envelopes are not looked at, and no change of the configuration is followed.
+    pub(crate) fn check_header(
+        &self,
+        header: &BlockHeader,
+        hash: &Hash32,
+        signatures: &[HeaderSignature],
+    ) -> Result<usize, QuorumError> {
+        let (config, number) = (self.current.config(), header.number);
+        if header.channel != config.channel {
+            let (channel, actual) = (config.channel.clone(), header.channel.clone());
+            return Err(QuorumError::OtherChannel {
+                number,
+                channel,
+                actual,
+            });
+        }
+        let signed = self.signers(header, hash, signatures).len();
+        let needed = config.orderer_quorum;
+        if signed < needed {
+            return Err(QuorumError::TooFew {
+                number,
+                signed,
+                needed,
+            });
+        }
+        Ok(signed)
+    }
+
+    fn signers(
+        &self,
+        header: &BlockHeader,
+        hash: &Hash32,
+        signatures: &[HeaderSignature],
+    ) -> BTreeSet<PublicKey> {
+        let signer = |signature: &HeaderSignature| {
             let orderer = self.current.orderer(signature.orderer)?;
-            orderer.check_time(block.header.time_ms).ok()?;
-            let message = block.hash.as_bytes();
-            let valid = orderer.verify(domain::HEADER, message, &signature.signature);
+            orderer.check_time(header.time_ms).ok()?;
+            let valid = orderer.verify(domain::HEADER, hash.as_bytes(), &signature.signature);
             valid.ok().map(|()| orderer.public_key)
         };
-        block.signatures.iter().filter_map(signer).collect()
+        signatures.iter().filter_map(signer).collect()
     }
 }

@@ -13,12 +13,14 @@
 //! | [`keys`] | record keys and what is derived from them; X-Wing key pairs and their files |
 //! | [`stream`] | encryption and decryption of a record, chunk by chunk |
 //! | [`wrap`] | record keys sealed to recipients |
+//! | [`note`] | notes beside requests for consent |
 //! | [`care`] | the flow: submit, review, consent, request access, read |
 
 pub mod care;
 pub mod format;
 pub mod keys;
 pub mod limits;
+pub mod note;
 pub mod padding;
 pub mod stream;
 pub mod wrap;

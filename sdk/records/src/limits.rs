@@ -44,6 +44,15 @@ pub const WRAPS_MAX: usize = 64;
 /// The longest encoded list of wraps.
 pub const WRAP_LIST_BYTES_MAX: usize = 3 + WRAPS_MAX * (2 + IDENTIFIER_BYTES_MAX + 32 + 1168);
 
+/// The longest note beside a request for consent, in bytes of UTF-8.
+pub const NOTE_BYTES_MAX: usize = 2046;
+
+/// A sealed note: its length, its text padded to the longest, and the tag.
+pub const NOTE_SEALED_BYTES: usize = 2 + NOTE_BYTES_MAX + 16;
+
+/// The longest encoded list of sealed notes.
+pub const NOTE_LIST_BYTES_MAX: usize = 3 + WRAPS_MAX * (32 + 1120 + NOTE_SEALED_BYTES);
+
 /// The most pages of one list that are asked for.
 pub const PAGES_MAX: usize = 10_000;
 

@@ -11,11 +11,16 @@ use crate::limits::{CID_CHARS_MAX, EVENT_BYTES_MAX, REVIEW_LEASE_MS};
 
 /// A version of a record was submitted; whoever holds its blob keeps it for the review.
 pub const RECORD_SUBMITTED: &str = "record.submitted";
+/// A further version of a record was submitted: the same.
+pub const RECORD_AMENDED: &str = "record.amended";
 /// A version of a record was confirmed; its blob is kept for good.
 pub const RECORD_CONFIRMED: &str = "record.confirmed";
 
+/// A record was erased: nobody keeps its blobs any more.
+pub const RECORD_ERASED: &str = "record.erased";
+
 /// What to do about an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Bring the blob here and keep it.
     Keep {
@@ -29,6 +34,11 @@ pub enum Action {
     LookUp {
         /// For how long.
         kind: PinKind,
+    },
+    /// Keep the blobs no longer.
+    LetGo {
+        /// The blobs.
+        cids: Vec<Cid>,
     },
     /// Nothing. So it is with a rejected record, whose lease runs out: another record may name the
     /// same blob, and a rejection must not take it away from that one.
@@ -57,6 +67,11 @@ struct Payload {
     cid: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct ErasedPayload {
+    cids: Vec<String>,
+}
+
 /// What the node does about `event`. `holds` says whether the node has a blob under lease.
 ///
 /// # Errors
@@ -67,10 +82,15 @@ pub fn action(
     holds: impl Fn(&Cid) -> bool,
 ) -> Result<Action, EventError> {
     let kind = match event.name.as_str() {
-        RECORD_SUBMITTED => PinKind::Leased {
+        RECORD_SUBMITTED | RECORD_AMENDED => PinKind::Leased {
             until_ms: event.time_ms.saturating_add(REVIEW_LEASE_MS),
         },
         RECORD_CONFIRMED => PinKind::Permanent,
+        RECORD_ERASED => {
+            return Ok(Action::LetGo {
+                cids: erased(event)?,
+            });
+        }
         _ => return Ok(Action::Nothing),
     };
     Ok(match cid(event)? {
@@ -97,22 +117,38 @@ pub fn submitted_cid(envelope: Bytes) -> Result<Cid, EventError> {
 
 /// The blob that an event names. Only a submission may leave it to its transaction.
 fn cid(event: &Event) -> Result<Option<Cid>, EventError> {
-    if event.payload.len() > EVENT_BYTES_MAX {
-        return Err(EventError::TooLarge(event.payload.len()));
-    }
-    match read(&event.payload)? {
-        None if event.name != RECORD_SUBMITTED => Err(EventError::Cid),
+    match read(payload(event)?)? {
+        None if event.name == RECORD_CONFIRMED => Err(EventError::Cid),
         cid => Ok(cid),
     }
 }
 
+/// The blobs that an erasure lets go.
+fn erased(event: &Event) -> Result<Vec<Cid>, EventError> {
+    let payload: ErasedPayload = parse(payload(event)?)?;
+    payload.cids.iter().map(|text| parse_cid(text)).collect()
+}
+
+fn payload(event: &Event) -> Result<&[u8], EventError> {
+    match event.payload.len() {
+        bytes if bytes > EVENT_BYTES_MAX => Err(EventError::TooLarge(bytes)),
+        _ => Ok(&event.payload),
+    }
+}
+
 fn read(json: &[u8]) -> Result<Option<Cid>, EventError> {
-    let payload: Payload =
-        serde_json::from_slice(json).map_err(|error| EventError::Json(error.to_string()))?;
-    match payload.cid {
-        Some(text) if text.len() > CID_CHARS_MAX => Err(EventError::Cid),
-        Some(text) => text.parse().map(Some).map_err(|_| EventError::Cid),
-        None => Ok(None),
+    let payload: Payload = parse(json)?;
+    payload.cid.map(|text| parse_cid(&text)).transpose()
+}
+
+fn parse<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, EventError> {
+    serde_json::from_slice(json).map_err(|error| EventError::Json(error.to_string()))
+}
+
+fn parse_cid(text: &str) -> Result<Cid, EventError> {
+    match text.len() {
+        chars if chars > CID_CHARS_MAX => Err(EventError::Cid),
+        _ => text.parse().map_err(|_| EventError::Cid),
     }
 }
 
@@ -174,6 +210,7 @@ mod tests {
         check(RECORD_CONFIRMED, Replication::Held, false, Action::Nothing);
         check(RECORD_SUBMITTED, Replication::All, false, keep(lease));
         check(RECORD_SUBMITTED, Replication::Held, false, Action::Nothing);
+        check(RECORD_AMENDED, Replication::All, false, keep(lease));
         for other in ["record.rejected", "consent.granted", "", "RECORD.CONFIRMED"] {
             check(other, Replication::All, true, Action::Nothing);
         }
@@ -199,6 +236,24 @@ mod tests {
             check(&" ".repeat(EVENT_BYTES_MAX + 1)),
             EventError::TooLarge(_)
         ));
+    }
+
+    #[test]
+    fn an_erasure_names_every_blob_that_is_let_go() {
+        let told =
+            |payload: &str| action(&event(RECORD_ERASED, payload), Replication::Held, |_| false);
+        let cid: Cid = CID.parse().unwrap();
+        let both = format!(r#"{{"patient":"p","record":"r","cids":["{CID}","{CID}"]}}"#);
+        assert_eq!(
+            told(&both),
+            Ok(Action::LetGo {
+                cids: vec![cid, cid]
+            })
+        );
+        let cids = Vec::new();
+        assert_eq!(told(r#"{"cids":[]}"#), Ok(Action::LetGo { cids }));
+        assert_eq!(told(r#"{"cids":["../etc"]}"#), Err(EventError::Cid));
+        assert!(matches!(told(&payload()), Err(EventError::Json(_))));
     }
 
     /// The envelope of a call with these arguments.

@@ -107,6 +107,10 @@ impl Follower {
     async fn handle(&mut self, event: &Event) -> io::Result<()> {
         let handled = match self.node.handle(event, self.replication)? {
             Handled::LookUp(kind) => self.look_up(event, kind).await?,
+            Handled::LetGo(cids) => {
+                self.node.let_go(&cids).await?;
+                Handled::LetGo(cids)
+            }
             handled => handled,
         };
         *self.node.0.followed.lock() = Some(event.checkpoint);
@@ -140,7 +144,7 @@ impl Follower {
         };
         let envelope = block.envelopes.get(event.checkpoint.transaction as usize);
         match events::submitted_cid(envelope.cloned().unwrap_or_default()) {
-            Ok(cid) => self.node.keep(cid, kind, self.replication),
+            Ok(cid) => self.node.keep(cid, kind, self.replication, event),
             Err(error) => skip(&error),
         }
     }

@@ -12,8 +12,10 @@
 //!   vouches for, for a limited time, and nobody else.
 //! - A confirmed record is remembered on disk before the event's checkpoint is, and fetched until
 //!   it is here: an event is never lost, and dealing with it twice changes nothing.
-//! - Nothing on the ledger makes a node forget a blob: a rejected record's lease runs out, because
-//!   another record may name the same blob.
+//! - An erased record's blobs are unpinned, and what the ledger said of them before does not bring
+//!   them back; the next collection removes their blocks. Nothing else on the ledger makes a node
+//!   forget a blob: a rejected record's lease runs out, because another record may name the same
+//!   blob.
 //! - Everything that is kept is read again within a configured time, no faster than configured; what
 //!   was lost is brought from other nodes and remembered until it is, and afterwards ([`report`]).
 //! - Time is passed in; the clock is read by [`stela_client::Sources`] alone.
@@ -23,6 +25,7 @@
 //! | `ipfs/` | the embedded node ([`stela_ipfs`]), or `kubo/`, what is remembered for a daemon |
 //! | `leases/` | who pays for which lease ([`leases`]) |
 //! | `wanted/` | what should be here and is not yet ([`wanted`]) |
+//! | `erased/` | what the ledger let go (`erased.rs`) |
 //! | `check/` | how far the reading of everything that is kept has come (`sweep.rs`) |
 //! | `findings/` | what was found lost, and what became of it (`findings.rs`) |
 //! | `checkpoint` | the last event that was dealt with |
@@ -33,6 +36,7 @@ mod admission;
 pub mod client;
 pub mod config;
 pub mod configuration;
+mod erased;
 pub mod error;
 pub mod events;
 mod files;

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 
 use crate::admission::Admissions;
 use crate::config::Checking;
+use crate::erased::Erased;
 use crate::error::{AdmitError, HoldError, RequestError};
 use crate::findings::Findings;
 use crate::leases::{Leases, Quotas};
@@ -69,6 +70,7 @@ pub(crate) struct Inner {
     pub(crate) sources: Sources,
     pub(crate) leases: Arc<Leases>,
     pub(crate) wanted: Wanted,
+    pub(crate) erased: Erased,
     pub(crate) admissions: Mutex<Admissions>,
     pub(crate) checking: Checking,
     pub(crate) sweep: Sweep,
@@ -102,6 +104,7 @@ impl StorageNode {
             sources,
             leases: Arc::new(Leases::open(data.join("leases"), quotas)?),
             wanted: Wanted::open(data.join("wanted"))?,
+            erased: Erased::open(data.join("erased"))?,
             admissions: Mutex::default(),
             checking,
             sweep: Sweep::open(data.join("check"))?,

@@ -17,7 +17,7 @@ use crate::service::StorageNode;
 use crate::sweep::Counts;
 
 /// What became of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Handled {
     /// It does not concern this node.
     Nothing,
@@ -25,6 +25,8 @@ pub enum Handled {
     Wanted,
     /// The blob's name must be looked up in its transaction, and the blob kept so.
     LookUp(PinKind),
+    /// These blobs are kept no longer, and have to be unpinned ([`StorageNode::let_go`]).
+    LetGo(Vec<Cid>),
 }
 
 impl StorageNode {
@@ -46,8 +48,17 @@ impl StorageNode {
     pub fn handle(&self, event: &Event, replication: Replication) -> io::Result<Handled> {
         let holds = |cid: &Cid| self.0.leases.contains(cid);
         match events::action(event, replication, holds) {
-            Ok(Action::Keep { cid, kind }) => self.keep(cid, kind, replication),
+            Ok(Action::Keep { cid, kind }) => self.keep(cid, kind, replication, event),
             Ok(Action::LookUp { kind }) => Ok(Handled::LookUp(kind)),
+            Ok(Action::LetGo { cids }) => {
+                for cid in &cids {
+                    self.0.erased.erase(*cid, event.checkpoint)?;
+                    self.0.wanted.forget(cid)?;
+                    self.0.findings.forget(cid)?;
+                    self.0.leases.release(cid)?;
+                }
+                Ok(Handled::LetGo(cids))
+            }
             Ok(Action::Nothing) => Ok(Handled::Nothing),
             Err(error) => {
                 tracing::warn!(%error, transaction = %event.transaction, "an event is skipped");
@@ -56,14 +67,35 @@ impl StorageNode {
         }
     }
 
-    /// Remembers that the ledger names a blob, if it is this node's to keep.
+    /// Unpins blobs that the ledger let go; their blocks go with the next collection.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed; it is then tried again with the event.
+    pub async fn let_go(&self, cids: &[Cid]) -> io::Result<()> {
+        for cid in cids {
+            let unpinned = self.0.node.unpin(cid).await.map_err(io::Error::other)?;
+            tracing::info!(%cid, unpinned, "let go: its record is erased");
+        }
+        Ok(())
+    }
+
+    /// Remembers that an event names a blob, if it is this node's to keep and its record was not
+    /// erased since.
     ///
     /// # Errors
     /// When the disk fails; nothing is then remembered.
-    pub fn keep(&self, cid: Cid, kind: PinKind, replication: Replication) -> io::Result<Handled> {
-        if !replication.concerns(&cid, |cid| self.0.leases.contains(cid)) {
+    pub fn keep(
+        &self,
+        cid: Cid,
+        kind: PinKind,
+        replication: Replication,
+        event: &Event,
+    ) -> io::Result<Handled> {
+        let is_over = self.0.erased.is_over(&cid, event.checkpoint);
+        if is_over || !replication.concerns(&cid, |cid| self.0.leases.contains(cid)) {
             return Ok(Handled::Nothing);
         }
+        self.0.erased.forget(&cid)?;
         tracing::info!(%cid, ?kind, "named by the ledger");
         self.0.wanted.want(cid, kind)?;
         Ok(Handled::Wanted)
@@ -106,7 +138,7 @@ impl StorageNode {
     /// Fetches a wanted blob.
     async fn bring(&self, cid: Cid, kind: PinKind, now_ms: u64) {
         if matches!(kind, PinKind::Leased { until_ms } if until_ms <= now_ms) {
-            return self.let_go(&cid, kind);
+            return self.let_lease_end(&cid, kind);
         }
         let noted = match &self.fetch_whole(&cid, kind).await {
             Ok(fetched) => self.brought(&cid, kind, fetched),
@@ -117,6 +149,12 @@ impl StorageNode {
             tracing::error!(%cid, %error, "what became of a blob cannot be noted");
             let now_ms = self.0.sources.now_ms();
             self.0.wanted.failed(&cid, now_ms, &error.to_string());
+        }
+        // It may have been erased while it was on its way.
+        if self.0.erased.contains(&cid)
+            && let Err(error) = self.let_go(&[cid]).await
+        {
+            tracing::error!(%cid, %error, "an erased record's blob is still kept");
         }
     }
 
@@ -140,7 +178,7 @@ impl StorageNode {
     }
 
     /// The lease of a blob that did not come has ended.
-    fn let_go(&self, cid: &Cid, kind: PinKind) {
+    fn let_lease_end(&self, cid: &Cid, kind: PinKind) {
         let noted = self.0.findings.forget(cid);
         if let Err(error) = noted.and_then(|()| self.0.wanted.done(cid, kind)) {
             tracing::error!(%cid, %error, "what need not come any more cannot be forgotten");
@@ -285,6 +323,9 @@ impl StorageNode {
         else {
             return false;
         };
+        if self.0.erased.is_over(&cid, event.checkpoint) {
+            return false;
+        }
         let kept = self.0.node.pinned(&cid).await;
         if self.0.wanted.contains(&cid) || !matches!(kept, Ok(None | Some(PinKind::Leased { .. })))
         {

@@ -130,6 +130,16 @@ impl Wanted {
         entry.tries
     }
 
+    /// The blob need not come any more.
+    pub(crate) fn forget(&self, cid: &Cid) -> io::Result<()> {
+        let mut entries = self.entries.lock();
+        if entries.contains_key(cid) {
+            self.folder.remove(&cid.to_string())?;
+            entries.remove(cid);
+        }
+        Ok(())
+    }
+
     pub(crate) fn contains(&self, cid: &Cid) -> bool {
         self.entries.lock().contains_key(cid)
     }

@@ -102,6 +102,9 @@ pub fn module_with_memory(memory: &str, body: &str) -> Vec<u8> {
   (import "stela:chaincode/history@1.0.0" "of-key"
     (func $history (param i32 i32 i32 i64 i32 i32 i32)))
   (import "stela:chaincode/events@1.0.0" "set-event" (func $event (param i32 i32 i32 i32)))
+  (import "stela:chaincode/outcome@1.0.0" "expire-at" (func $expire (param i64)))
+  (import "stela:chaincode/outcome@1.0.0" "on-absence"
+    (func $absence (param i32 i32 i32 i32)))
   (import "stela:chaincode/logging@1.0.0" "log" (func $log (param i32 i32 i32)))
   {memory}
   (global $next (mut i32) (i32.const 65536))
@@ -163,6 +166,7 @@ pub fn invocation(caller: &Caller, function: &str, arguments: &[&[u8]]) -> Invoc
         transaction_id: TransactionId([9; 32]),
         timestamp_ms: TIME_MS,
         side: vec![Hash32([7; 32])],
+        settings: Bytes::new(),
         mode: Mode::Endorse,
     }
 }

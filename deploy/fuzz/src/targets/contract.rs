@@ -15,7 +15,7 @@ use crate::parts::Parts;
 type Contract = fn(&mut dyn Ledger, &str, &[Vec<u8>]) -> Result<Vec<u8>, ContractError>;
 
 const CALLS_MAX: usize = 12;
-const FUNCTIONS: [&str; 17] = [
+const FUNCTIONS: &[&str] = &[
     "register_patient",
     "register_encryption_key",
     "encryption_keys",
@@ -33,8 +33,23 @@ const FUNCTIONS: [&str; 17] = [
     "list_records",
     "audit_trail",
     "unknown",
+    "add_certificate",
+    "remove_certificate",
+    "rebind_patient",
+    "cancel_rebinding",
+    "list_certificates",
+    "encryption_key_history",
+    "name_delegate",
+    "activate_delegation",
+    "end_delegation",
+    "list_delegates",
+    "grant_consent_for",
+    "request_consent",
+    "answer_consent_request",
+    "withdraw_consent_request",
+    "list_consent_requests",
 ];
-const CODES: [&str; 8] = [
+const CODES: [&str; 9] = [
     "invalid-argument",
     "forbidden",
     "not-found",
@@ -42,6 +57,7 @@ const CODES: [&str; 8] = [
     "wrong-state",
     "limit-exceeded",
     "endorse-only",
+    "evaluate-only",
     "unknown-function",
 ];
 
@@ -56,7 +72,7 @@ pub(super) fn contract_arguments(input: &[u8]) {
             Err(error) => check_error(&error),
         }
     }
-    let checks: [fn(&[u8]); 15] = [
+    let checks: &[fn(&[u8])] = &[
         check::<request::RegisterPatient>,
         check::<request::RegisterEncryptionKey>,
         check::<request::EncryptionKeys>,
@@ -72,6 +88,14 @@ pub(super) fn contract_arguments(input: &[u8]) {
         check::<request::ListRecords>,
         check::<request::AuditTrail>,
         check::<request::GetRecord>,
+        check::<request::OwnCertificate>,
+        check::<request::NameDelegate>,
+        check::<request::Delegation>,
+        check::<request::ListDelegates>,
+        check::<request::GrantConsentFor>,
+        check::<request::RequestConsent>,
+        check::<request::AnswerConsentRequest>,
+        check::<request::EncryptionKeyHistory>,
     ];
     let (kind, bytes) = input.split_first().unwrap_or((&0, &[]));
     checks[usize::from(*kind) % checks.len()](bytes);
@@ -221,6 +245,29 @@ pub(super) mod seeds {
         json!({"record": id(0x21), "version": 1})
     }
 
+    fn certificate() -> Value {
+        json!({"patient": id(0x11), "certificate": "08".repeat(32)})
+    }
+
+    fn delegation() -> Value {
+        json!({"patient": id(0x11), "delegate": "06".repeat(32), "delegation": id(0x41)})
+    }
+
+    /// By the clock of the mock ledger, which begins with the year 2026.
+    fn naming() -> Value {
+        let mut naming = delegation();
+        let fields = naming.as_object_mut().expect("an object");
+        let more = json!({"kind": "HPOWATT", "scope": ["consent", "read", "rights"],
+            "until": 1_767_300_000_000u64});
+        fields.extend(more.as_object().expect("an object").clone());
+        naming
+    }
+
+    fn asking() -> Value {
+        json!({"patient": id(0x11), "request": id(0x51), "consent": consent(),
+            "reason": "referral", "expires": 1_767_300_000_000u64})
+    }
+
     fn about(more: Value) -> Value {
         let mut object = json!({"patient": id(0x11), "record": id(0x21), "version": 1});
         let fields = object.as_object_mut().expect("an object");
@@ -244,8 +291,16 @@ pub(super) mod seeds {
             about(json!({"purpose": "TREAT"})),
             about(json!({"request": "ab".repeat(32)})),
             page.clone(),
-            page,
+            page.clone(),
             version(),
+            certificate(),
+            naming(),
+            delegation(),
+            page,
+            json!({"patient": id(0x11), "consent": consent()}),
+            asking(),
+            json!({"patient": id(0x11), "request": id(0x51), "decision": "approve"}),
+            json!({"fingerprint": "01".repeat(32)}),
         ]
         .into_iter()
         .zip(0u8..)
@@ -281,6 +336,8 @@ pub(super) mod seeds {
         ]
         .concat();
         let revoke = json!({"patient": id(0x11), "consent": id(0x31)});
+        let other = json!({"patient": id(0x11), "certificate": "09".repeat(32)});
+        let approve = json!({"patient": id(0x11), "request": id(0x51), "decision": "approve"});
         vec![
             [
                 shared.clone(),
@@ -314,13 +371,33 @@ pub(super) mod seeds {
             ]
             .concat(),
             [
-                begin,
+                begin.clone(),
                 call("share_keys", 1, &about(json!({}))),
                 call(
                     "list_consents",
                     1,
                     &json!({"patient": id(0x11), "record": id(0x21)}),
                 ),
+            ]
+            .concat(),
+            [
+                call("register_patient", 0, &patient),
+                call("add_certificate", 0, &certificate()),
+                call("rebind_patient", 3, &other),
+                call("cancel_rebinding", 0, &other),
+                call("remove_certificate", 0, &certificate()),
+                call("list_certificates", 0, &patient),
+            ]
+            .concat(),
+            [
+                begin.clone(),
+                call("confirm_record", 2, &version()),
+                call("name_delegate", 0, &naming()),
+                call("request_access", 5, &about(json!({"purpose": "PWATRNY"}))),
+                call("request_consent", 4, &asking()),
+                call("answer_consent_request", 5, &approve),
+                call("list_delegates", 1, &patient),
+                call("end_delegation", 5, &delegation()),
             ]
             .concat(),
             call(

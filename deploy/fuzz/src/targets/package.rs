@@ -144,6 +144,7 @@ fn invocation(arguments: &[Bytes]) -> Invocation {
         transaction_id: TransactionId([9; 32]),
         timestamp_ms: crate::world::START_MS,
         side: vec![Hash32([7; 32])],
+        settings: Bytes::new(),
         mode: Mode::Endorse,
     }
 }

@@ -266,3 +266,26 @@ fn a_new_version_of_a_contract_makes_results_of_the_old_one_worthless() {
     let verdicts = world.judge(vec![too_few, enough]);
     assert_eq!(verdicts, ["ENDORSEMENT_POLICY_FAILURE", "VALID"]);
 }
+
+#[test]
+fn an_endorsement_under_other_settings_is_worthless() {
+    let mut world = World::new();
+    let settings = r#"{"terms":[]}"#;
+    let envelope = world.reconfigure(|config| config.contracts[0].settings = settings.to_owned());
+    let block = world.config_block(envelope);
+    world.commit(&block);
+    let under = |nonce, settings: &str| {
+        let package = hash::package_with_settings(&PACKAGE, settings.as_bytes());
+        let mut call = world.call(nonce);
+        call.result.package_hash = package.to_bytes();
+        call.seal()
+    };
+    let envelopes = vec![
+        under(1, ""),
+        under(2, r#"{"terms":{}}"#),
+        under(3, settings),
+    ];
+    let verdicts = world.judge(envelopes);
+    let refused = "EXPIRED_CHAINCODE";
+    assert_eq!(verdicts, [refused, refused, "VALID"]);
+}

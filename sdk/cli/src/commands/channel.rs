@@ -45,6 +45,7 @@ struct ContractInfo {
     version: String,
     package_hash: String,
     endorsement_policy: String,
+    settings: String,
 }
 
 async fn info(profile: &Profile, output: &Output) -> anyhow::Result<()> {
@@ -55,6 +56,7 @@ async fn info(profile: &Profile, output: &Output) -> anyhow::Result<()> {
         version: contract.version.clone(),
         package_hash: contract.package_hash.to_string(),
         endorsement_policy: contract.policy.to_string(),
+        settings: String::from_utf8_lossy(&contract.settings).into_owned(),
     });
     let info = Info {
         channel: config.channel.to_string(),

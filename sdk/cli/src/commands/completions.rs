@@ -8,8 +8,10 @@ use std::path::Path;
 use clap::builder::PossibleValuesParser;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
-use stela_consent::{Category, Confidentiality, Purpose, Role, SensitivityLabel};
+use stela_consent::{Category, Confidentiality, Policy, Purpose, Role, SensitivityLabel};
+use stela_healthcare::{ConsentReason, DelegateKind, DelegateScope};
 
+use super::record::code;
 use crate::arguments::Arguments;
 use crate::profile::Settings;
 
@@ -51,16 +53,25 @@ impl Known {
         }
     }
 
-    /// The values of an argument that takes one of a list; nothing for any other.
-    fn values(&self, argument: &str) -> Option<Vec<String>> {
+    /// The values of a command's argument that takes one of a list; nothing for any other.
+    fn values(&self, command: &str, argument: &str) -> Option<Vec<String>> {
+        fn coded<T: serde::Serialize>(all: &[T]) -> Vec<String> {
+            all.iter().map(code).collect()
+        }
         fn codes<T: ToString>(all: &[T]) -> Vec<String> {
             all.iter().map(ToString::to_string).collect()
         }
         let values = match argument {
             "category" | "categories" => codes(Category::ALL),
             "confidentiality" | "max" => codes(Confidentiality::ALL),
+            "label" => codes(SensitivityLabel::ALL),
+            "state" => codes(&["pending", "active", "rejected", "erased"]),
             "purpose" | "purposes" => codes(Purpose::ALL),
             "labels" => codes(SensitivityLabel::ALL),
+            "kind" => coded(DelegateKind::ALL),
+            "scopes" => coded(DelegateScope::ALL),
+            "reason" if command == "request" => coded(ConsentReason::ALL),
+            "policy" => codes(Policy::ALL),
             "role" => [codes(Role::ALL), codes(&NODE_ROLES)].concat(),
             "organization" => self.organizations.clone(),
             "node" => self.peers.clone(),
@@ -73,12 +84,13 @@ impl Known {
 /// The same command with the lists in it. It only serves to print completions: what is typed is
 /// judged as before.
 fn with_values(mut command: Command, known: &Known) -> Command {
+    let own = command.get_name().to_owned();
     let names: Vec<String> = command
         .get_arguments()
         .map(|argument| argument.get_id().to_string())
         .collect();
     for name in names {
-        if let Some(values) = known.values(&name) {
+        if let Some(values) = known.values(&own, &name) {
             // The library keeps words for good, and this program only prints them.
             let words = values.into_iter().map(|value| &*value.leak());
             let parser = PossibleValuesParser::new(words);
@@ -114,6 +126,10 @@ mod tests {
             "records-officer",
             "doctor",
             "explain",
+            "HPOWATT",
+            "rights",
+            "second-opinion",
+            "Policy-basic-normal",
         ] {
             assert!(script.contains(word), "{word}");
         }

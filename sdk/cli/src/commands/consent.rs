@@ -1,5 +1,8 @@
 //! Consents, sharing of keys, and the audit trail.
 
+mod policy;
+mod request;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +12,7 @@ use stela_consent::{
     Actor, Category, Confidentiality, Consent, Hex, Id, Organization, Period, Provision, Purpose,
     Role, SensitivityLabel,
 };
-use stela_records::care::{Session, Silent, answer};
+use stela_records::care::{self, Session, Silent, answer};
 
 use super::now_ms;
 use super::record::{code, done};
@@ -49,6 +52,7 @@ async fn dispatch(
             categories,
             days,
             file,
+            patient,
         } => {
             let terms = Terms {
                 organization,
@@ -64,11 +68,27 @@ async fn dispatch(
                 Some(file) => read(&file)?,
                 None => terms.consent()?,
             };
-            grant(session, profile.patient()?, &consent, output).await
+            grant(profile, session, patient, &consent, output).await
         }
-        Command::Revoke { consent } => {
-            let submitted = session.revoke(profile.patient()?, consent).await?;
+        Command::Revoke { consent, patient } => {
+            let patient = patient.map_or_else(|| profile.patient(), Ok)?;
+            let submitted = session.revoke(patient, consent).await?;
             done("revoked", submitted.status.transaction, output)
+        }
+        Command::Policy(command) => policy::run(profile, session, command, output).await,
+        Command::Request(asked) => request::ask(profile, session, asked, output).await,
+        Command::Requests { patient } => {
+            let patient = patient.map_or_else(|| profile.patient(), Ok)?;
+            request::list(session, patient, output).await
+        }
+        Command::Note { request, patient } => {
+            let patient = patient.map_or_else(|| profile.patient(), Ok)?;
+            request::note(session, patient, request, output).await
+        }
+        Command::Answer(answering) => request::answer(profile, session, answering, output).await,
+        Command::Withdraw { request, patient } => {
+            let submitted = session.withdraw_consent_request(patient, request).await?;
+            done("withdrawn", submitted.status.transaction, output)
         }
         Command::List { patient } => {
             let patient = patient.map_or_else(|| profile.patient(), Ok)?;
@@ -97,11 +117,7 @@ impl Terms {
             (None, Some(organization), None) => Actor::Organization(organization),
             (None, None, _) => anyhow::bail!("name an --organization or an --identity"),
         };
-        let now_ms = now_ms();
-        let period = self
-            .days
-            .map(|days| Period::new(Some(now_ms), Some(now_ms + u64::from(days) * DAY_MS)))
-            .transpose()?;
+        let period = self.days.map(for_days).transpose()?;
         let provision = Provision {
             actor: Some(actor),
             ceiling: Some(self.max),
@@ -112,6 +128,13 @@ impl Terms {
         };
         Ok(Consent::new(Hex(rand::random()), provision, Vec::new())?)
     }
+}
+
+/// From now on for so many days.
+fn for_days(days: u32) -> anyhow::Result<Period> {
+    let now_ms = now_ms();
+    let end_ms = now_ms + u64::from(days) * DAY_MS;
+    Ok(Period::new(Some(now_ms), Some(end_ms))?)
 }
 
 fn read(file: &PathBuf) -> anyhow::Result<Consent> {
@@ -136,57 +159,99 @@ struct Granted {
     unshared: Vec<UnsharedRecord>,
 }
 
+/// What `patient rewrap` did.
 #[derive(Serialize)]
-struct UnsharedRecord {
+pub(super) struct Rewrapped {
+    pub(super) shared: Vec<SharedRecord>,
+    pub(super) unshared: Vec<UnsharedRecord>,
+}
+
+impl Rewrapped {
+    pub(super) fn of(rewrapped: &care::Rewrapped) -> Self {
+        Self {
+            shared: rewrapped.shared.iter().map(SharedRecord::of).collect(),
+            unshared: rewrapped.unshared.iter().map(UnsharedRecord::of).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct UnsharedRecord {
     record: String,
     version: u32,
     why: String,
 }
 
-#[derive(Serialize)]
-struct SharedRecord {
-    record: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<u32>,
-    recipients: usize,
+impl UnsharedRecord {
+    fn of(unshared: &care::UnsharedVersion) -> Self {
+        Self {
+            record: unshared.record.to_string(),
+            version: unshared.version,
+            why: unshared.error.to_string(),
+        }
+    }
 }
 
-async fn grant(
-    session: &Session,
-    patient: Id,
-    consent: &Consent,
-    output: &Output,
-) -> anyhow::Result<()> {
-    let progress = output.progress("granting and sharing keys");
-    let granted = session.grant(patient, consent).await?;
-    drop(progress);
-    let shared = granted.shared.iter().map(|shared| SharedRecord {
-        record: shared.record.to_string(),
-        version: Some(shared.version),
-        recipients: shared.recipients,
-    });
-    let unshared = granted.unshared.iter().map(|unshared| UnsharedRecord {
-        record: unshared.record.to_string(),
-        version: unshared.version,
-        why: unshared.error.to_string(),
-    });
-    let answer = Granted {
-        consent: consent.id().to_string(),
-        transaction: granted.submitted.status.transaction.to_string(),
-        shared: shared.collect(),
-        unshared: unshared.collect(),
-    };
+/// Says which keys could not be shared, and how to try again.
+pub(super) fn warn_unshared(unshared: &[UnsharedRecord], output: &Output) {
     for UnsharedRecord {
         record,
         version,
         why,
-    } in &answer.unshared
+    } in unshared
     {
         output.warn(&format!(
             "the key of record {record} version {version} is not shared: {why}; \
              `stela share {record} --version {version}` tries again"
         ));
     }
+}
+
+#[derive(Serialize)]
+pub(super) struct SharedRecord {
+    record: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
+    recipients: usize,
+}
+
+impl SharedRecord {
+    fn of(shared: &care::SharedVersion) -> Self {
+        Self {
+            record: shared.record.to_string(),
+            version: Some(shared.version),
+            recipients: shared.recipients,
+        }
+    }
+}
+
+/// Grants a consent: as the patient, or for another one as her delegate.
+async fn grant(
+    profile: &Profile,
+    session: &Session,
+    patient: Option<Id>,
+    consent: &Consent,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let progress = output.progress("granting and sharing keys");
+    let granted = match patient {
+        Some(patient) if Some(patient) != profile.patient().ok() => {
+            session.grant_for(patient, consent).await?
+        }
+        _ => session.grant(profile.patient()?, consent).await?,
+    };
+    drop(progress);
+    show_granted(consent.id(), &granted, output)
+}
+
+fn show_granted(consent: Id, granted: &care::Granted, output: &Output) -> anyhow::Result<()> {
+    let answer = Granted {
+        consent: consent.to_string(),
+        transaction: granted.submitted.status.transaction.to_string(),
+        shared: granted.shared.iter().map(SharedRecord::of).collect(),
+        unshared: granted.unshared.iter().map(UnsharedRecord::of).collect(),
+    };
+    warn_unshared(&answer.unshared, output);
     if let Some(why) = &granted.unseen {
         output.warn(&format!(
             "not all records could be looked at: {why}; `stela share RECORD`"
@@ -288,6 +353,15 @@ fn row(entry: &answer::AuditEntry) -> Vec<String> {
         entry
             .consent
             .map(|consent| format!("consent {}", short(consent))),
+        entry
+            .consent_request
+            .map(|request| format!("request {}", short(request))),
+        entry
+            .delegation
+            .map(|delegation| format!("delegation {}", short(delegation))),
+        entry
+            .subject
+            .map(|subject| format!("certificate {}", short(subject))),
     ];
     vec![
         time(entry.time),

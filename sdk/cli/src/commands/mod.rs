@@ -1,5 +1,6 @@
 //! One file for each thing that can be asked.
 
+mod access;
 mod admin;
 mod ca;
 mod channel;
@@ -7,6 +8,11 @@ mod completions;
 mod consent;
 mod events;
 mod explain;
+mod key;
+mod notifications;
+mod patient;
+mod people;
+mod receipt;
 mod record;
 mod register;
 mod storage;
@@ -52,10 +58,19 @@ async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
         Command::Register => register::register(&load()?, output).await,
         Command::Record(command) => record::run(&load()?, command, output).await,
         Command::Consent(command) => consent::run(&load()?, command, output).await,
+        Command::Patient(command) => people::patient(&load()?, command, output).await,
+        Command::Delegate(command) => people::delegate(&load()?, command, output).await,
+        Command::Key(command) => key::run(&load()?, command, output).await,
+        Command::Access(command) => access::run(&load()?, command, output).await,
         Command::Share { record, version } => {
             consent::share(&load()?, record, version, output).await
         }
         Command::Audit { patient } => consent::audit(&load()?, patient, output).await,
+        Command::Patient(command) => patient::run(&load()?, command, output).await,
+        Command::Notifications { follow, from } => {
+            notifications::run(&load()?, follow, from, output).await
+        }
+        Command::Receipt(command) => receipt::run(&arguments.profile, command, output).await,
         Command::Channel(command) => channel::run(&load()?, command, output).await,
         Command::Tx(command) => channel::transaction(&load()?, command, output).await,
         Command::Events { from, count } => events::follow(&load()?, from, count, output).await,

@@ -4,13 +4,16 @@ mod read;
 mod review;
 mod submission;
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use stela_consent::{Id, Purpose};
 use stela_healthcare::RejectReason;
+use stela_records::care::request::ListRecords;
 use stela_records::care::{Session, answer};
 
 use self::read::Wanted;
@@ -96,10 +99,64 @@ impl Work<'_> {
                 let submission = session.amend(record, &new, document).await?;
                 self.show_submission(&submission)
             }
-            Record::List { patient, purpose } => {
+            Record::List {
+                patient,
+                purpose,
+                filter,
+            } => {
                 let patient = patient.map_or_else(|| self.profile.patient(), Ok)?;
-                let records = session.records(patient, purpose).await?;
+                let request = ListRecords {
+                    purpose,
+                    category: filter.category,
+                    label: filter.label,
+                    from: filter.from,
+                    to: filter.to,
+                    author: filter.author,
+                    organization: filter.organization,
+                    state: filter.state.map(|code| coded("state", code)).transpose()?,
+                    ..ListRecords::of(patient)
+                };
+                let records = session.records(request).await?;
                 output.answer(&records, |records| list(records))
+            }
+            Record::RequestErasure {
+                record,
+                patient,
+                reason,
+            } => {
+                let patient = patient.map_or_else(|| self.profile.patient(), Ok)?;
+                let reason = reason.map(|code| coded("reason", code)).transpose()?;
+                let submitted = session.request_erasure(patient, record, reason).await?;
+                done("asked for", submitted.status.transaction, output)
+            }
+            Record::DeclineErasure {
+                record,
+                patient,
+                reason,
+            } => {
+                let patient = match patient {
+                    Some(patient) => patient,
+                    None => session.record(record, None).await?.patient,
+                };
+                let reason = coded("reason", reason)?;
+                let submitted = session.decline_erasure(patient, record, reason).await?;
+                done("declined", submitted.status.transaction, output)
+            }
+            Record::Erase {
+                record,
+                reason,
+                yes,
+            } => {
+                let reason = coded("reason", reason)?;
+                if !yes {
+                    self.agree_to_erase(record).await?;
+                }
+                let (erasing, submitted) = session.erase(record, reason).await?;
+                let what = match erasing.erased {
+                    true => "erased",
+                    false => "proposed; a privacy officer of another organization erases it",
+                };
+                done(what, submitted.status.transaction, output)
             }
             Record::Show { record, version } => {
                 let version = session.record(record, version).await?;
@@ -131,8 +188,7 @@ impl Work<'_> {
                 version,
                 reason,
             } => {
-                let reason: RejectReason = serde_json::from_value(reason.into())
-                    .context("--reason takes one of the codes that `--help` lists")?;
+                let reason: RejectReason = coded("reason", reason)?;
                 let version = newest(session, record, version).await?;
                 let submitted = session.reject(record, version, reason).await?;
                 done("rejected", submitted.status.transaction, output)
@@ -181,6 +237,31 @@ impl Work<'_> {
     }
 }
 
+/// A code as it is written, in the type that it belongs to.
+fn coded<T: DeserializeOwned>(argument: &str, code: String) -> anyhow::Result<T> {
+    serde_json::from_value(code.into())
+        .with_context(|| format!("--{argument} takes one of the codes that `--help` lists"))
+}
+
+impl Work<'_> {
+    /// Asks at the terminal before something is done that cannot be undone.
+    async fn agree_to_erase(&self, record: Id) -> anyhow::Result<()> {
+        let version = self.session.record(record, None).await?;
+        anyhow::ensure!(
+            std::io::stdin().is_terminal(),
+            "nobody is here to be asked; --yes erases without asking"
+        );
+        eprint!(
+            "Erase record {record} of patient {} with its {} version(s) for good? [y/N] ",
+            version.patient, version.latest
+        );
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line)?;
+        anyhow::ensure!(line.trim() == "y", "nothing was erased");
+        Ok(())
+    }
+}
+
 async fn newest(session: &Session, record: Id, version: Option<u32>) -> anyhow::Result<u32> {
     match version {
         Some(version) => Ok(version),
@@ -195,7 +276,11 @@ async fn listed(
     record: Id,
     purpose: Purpose,
 ) -> anyhow::Result<u32> {
-    let records = session.records(patient, Some(purpose)).await?;
+    let request = ListRecords {
+        purpose: Some(purpose),
+        ..ListRecords::of(patient)
+    };
+    let records = session.records(request).await?;
     let found = records.iter().find(|summary| summary.record == record);
     found.map(|summary| summary.version).context(
         "the list shows this user no such record; name a --version to ask for access all the same",
@@ -217,6 +302,7 @@ struct Done {
     transaction: String,
 }
 
+/// What a command did in one transaction.
 pub(super) fn done(
     done: &'static str,
     transaction: stela_protocol::TransactionId,
@@ -261,25 +347,50 @@ fn list(records: &[answer::RecordSummary]) -> String {
 }
 
 fn history(changes: &[answer::RecordChange]) -> String {
+    let version = |version: Option<u32>| version.map_or("-".to_owned(), |v| v.to_string());
     let rows: Vec<Vec<String>> = changes
         .iter()
         .map(|change| {
             vec![
                 change.block.to_string(),
-                change.index.to_string(),
                 time(change.time),
+                code(&change.event),
                 change.latest.to_string(),
-                change
-                    .active
-                    .map_or("-".to_owned(), |active| active.to_string()),
+                version(change.active),
+                version(change.replaces),
+                format!("{} {}", change.organization, short(change.by)),
                 change.transaction.to_string(),
             ]
         })
         .collect();
-    table(
-        &["BLOCK", "INDEX", "TIME", "NEWEST", "ACTIVE", "TRANSACTION"],
+    let mut text = table(
+        &[
+            "BLOCK",
+            "TIME",
+            "EVENT",
+            "NEWEST",
+            "ACTIVE",
+            "REPLACES",
+            "BY",
+            "TRANSACTION",
+        ],
         &rows,
-    )
+    );
+    for change in changes.iter().rev() {
+        for step in &change.reviews {
+            text.push_str(&format!(
+                "version {}: {} by {} {} at {}{}\n",
+                change.latest,
+                code(&step.finding),
+                step.organization,
+                short(step.by),
+                time(step.time),
+                step.reason
+                    .map_or(String::new(), |reason| format!(", {}", code(&reason))),
+            ));
+        }
+    }
+    text
 }
 
 /// A code as it is written in JSON.
@@ -308,8 +419,20 @@ fn show(version: &answer::RecordVersion) -> String {
         version.cid.as_str(),
         version.wraps.len()
     );
+    if let Some(replaces) = version.replaces {
+        text.push_str(&format!("\nreplaces version {replaces}"));
+    }
     if let Some(by) = version.replaced_by {
         text.push_str(&format!("\nreplaced by version {by}"));
+    }
+    if let Some(tombstone) = &version.erased {
+        text.push_str(&format!(
+            "\nerased by {} of {} at {}: {}",
+            short(tombstone.by),
+            tombstone.organization,
+            time(tombstone.time),
+            code(&tombstone.reason)
+        ));
     }
     text
 }

@@ -47,12 +47,16 @@ pub(crate) fn whoami(profile: &Profile, output: &Output) -> anyhow::Result<()> {
     })
 }
 
-/// Each step may have been done before, by an earlier attempt.
-async fn publish(session: &Session, patient: Option<Id>) -> Result<(), LedgerError> {
+/// Each step may have been done before, by an earlier attempt. False when the patient is known by
+/// another certificate, which has to authorise this one first.
+async fn publish(session: &Session, patient: Option<Id>) -> Result<bool, LedgerError> {
     if let Some(patient) = patient {
         session.register_patient(patient).await?;
     }
-    session.register_encryption_key().await.map(drop)
+    match session.register_encryption_key().await {
+        Err(error) if patient.is_some() && error.is_refusal("forbidden") => Ok(false),
+        other => other.map(|_| true),
+    }
 }
 
 #[derive(Serialize)]
@@ -61,6 +65,8 @@ struct Known {
     /// False when the certificate was known before.
     registered_now: bool,
     encryption_key: String,
+    /// False while no certificate of the patient's has authorised this one.
+    authorised: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     patient: Option<String>,
 }
@@ -76,14 +82,22 @@ pub(crate) async fn register(profile: &Profile, output: &Output) -> anyhow::Resu
     };
     let published = publish(&session, patient).await;
     session.close().await;
-    published?;
+    let authorised = published?;
     drop(progress);
     let known = Known {
         fingerprint: profile.credentials.fingerprint().to_string(),
         registered_now: matches!(registered, Registered::Now(_)),
         encryption_key: pair.public().key_id().to_string(),
+        authorised,
         patient: patient.map(|patient| patient.to_string()),
     };
+    if !authorised {
+        output.warn(&format!(
+            "the patient is known by another certificate; there, `stela patient add-certificate {}` \
+             makes this one hers, then `stela register` here again publishes its encryption key",
+            known.fingerprint
+        ));
+    }
     output.answer(&known, |known| {
         let patient = known.patient.as_ref().map(|id| format!("\npatient {id}"));
         format!(

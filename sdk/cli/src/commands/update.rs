@@ -10,7 +10,7 @@ use serde::Serialize;
 use stela_client::{ChannelUpdate, Network};
 use stela_identity::config_update::SignerError;
 use stela_identity::{Configuration, Identity};
-use stela_protocol::{Message, hash, pb};
+use stela_protocol::{Hash32, Message, hash, pb};
 
 use super::now_ms;
 use crate::arguments::{Proposed, Update};
@@ -145,12 +145,24 @@ fn edit(
             name,
             version,
             package,
+            settings,
             policy,
             proposed,
         } => {
-            let package = std::fs::read(&package)
-                .with_context(|| format!("cannot read {}", package.display()))?;
-            set_contract(config, name, version, &package, policy)?;
+            let unread = |file: &Path| format!("cannot read {}", file.display());
+            let package = package
+                .map(|file| std::fs::read(&file).with_context(|| unread(&file)))
+                .transpose()?;
+            let settings = settings
+                .map(|file| std::fs::read_to_string(&file).with_context(|| unread(&file)))
+                .transpose()?;
+            let wanted = WantedContract {
+                version,
+                package_hash: package.map(|bytes| hash::package(&bytes)),
+                settings,
+                policy,
+            };
+            set_contract(config, name, wanted)?;
             Ok(proposed)
         }
         Update::SetPolicy { policy, proposed } => {
@@ -178,33 +190,46 @@ fn set_quorum(config: &mut pb::ChannelConfig, quorum: Option<u32>) {
     config.orderer_quorum = quorum.unwrap_or_else(|| config.orderer_quorum.clamp(least, most));
 }
 
+/// What of a contract is to be another; the rest stays.
+struct WantedContract {
+    version: Option<String>,
+    package_hash: Option<Hash32>,
+    settings: Option<String>,
+    policy: Option<String>,
+}
+
 fn set_contract(
     config: &mut pb::ChannelConfig,
     name: String,
-    version: String,
-    package: &[u8],
-    policy: Option<String>,
+    wanted: WantedContract,
 ) -> anyhow::Result<()> {
-    let package_hash = hash::package(package).to_bytes();
-    let known = config
-        .contracts
-        .iter_mut()
-        .find(|contract| contract.name == name);
-    match (known, policy) {
-        (Some(known), policy) => {
-            known.version = version;
-            known.package_hash = package_hash;
-            if let Some(policy) = policy {
-                known.endorsement_policy = policy;
-            }
+    let mut contracts = config.contracts.iter_mut();
+    let known = match contracts.find(|contract| contract.name == name) {
+        Some(known) => known,
+        None => {
+            let whole = wanted.version.is_some() && wanted.package_hash.is_some();
+            anyhow::ensure!(
+                whole && wanted.policy.is_some(),
+                "{name} is a new contract: say its --version, --package and --policy"
+            );
+            config.contracts.push(pb::ContractDefinition {
+                name,
+                ..Default::default()
+            });
+            config.contracts.last_mut().context("it was just added")?
         }
-        (None, Some(endorsement_policy)) => config.contracts.push(pb::ContractDefinition {
-            name,
-            version,
-            package_hash,
-            endorsement_policy,
-        }),
-        (None, None) => anyhow::bail!("{name} is a new contract: say its --policy"),
+    };
+    if let Some(version) = wanted.version {
+        known.version = version;
+    }
+    if let Some(package_hash) = wanted.package_hash {
+        known.package_hash = package_hash.to_bytes();
+    }
+    if let Some(settings) = wanted.settings {
+        known.settings = settings;
+    }
+    if let Some(policy) = wanted.policy {
+        known.endorsement_policy = policy;
     }
     Ok(())
 }

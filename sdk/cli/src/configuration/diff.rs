@@ -117,6 +117,10 @@ fn lines(config: &pb::ChannelConfig) -> Vec<String> {
             "contract {name} policy: {}",
             contract.endorsement_policy
         ));
+        if !contract.settings.is_empty() {
+            let settings = visible(&contract.settings);
+            lines.push(format!("contract {name} settings: {settings}"));
+        }
     }
     let known = config.certificates.iter();
     lines.extend(known.map(|der| format!("known: {}", describe(der))));
@@ -157,6 +161,18 @@ fn organization(organization: &pb::Organization, lines: &mut Vec<String>) {
     for role in &organization.roles {
         lines.push(format!("{id} role: {role}"));
     }
+}
+
+/// A text in one line in which no character is hidden; quotes, of which JSON is full, stay.
+fn visible(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\'' => line.push(character),
+            other => line.extend(other.escape_debug()),
+        }
+    }
+    line
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -227,6 +243,7 @@ pub(crate) mod tests {
                 version: "1".to_owned(),
                 package_hash: vec![3; 32].into(),
                 endorsement_policy: "'HospitalA.peer'".to_owned(),
+                settings: "{\"terms\":1}".to_owned(),
             }],
             admin_policy: "'HospitalA.admin'".to_owned(),
             certificates: vec![Bytes::from_static(b"known")],
@@ -245,6 +262,7 @@ pub(crate) mod tests {
         new.organizations[0].peers[0].address = "peer0.a.example:8051".to_owned();
         new.orderers.clear();
         new.contracts[0].version = "2".to_owned();
+        new.contracts[0].settings = "{\n\u{202e}\"terms\": \"\\n\"\n}".to_owned();
         new.admin_policy = "OR('HospitalA.admin', 'HospitalB.admin')".to_owned();
         let expect = "  \
 - admin policy: 'HospitalA.admin'
@@ -256,6 +274,8 @@ pub(crate) mod tests {
              TLS certificate 0202020202020202020202020202020202020202020202020202020202020202
   - contract healthcare version: 1
   + contract healthcare version: 2
+  - contract healthcare settings: {\"terms\":1}
+  + contract healthcare settings: {\\n\\u{202e}\"terms\": \"\\\\n\"\\n}
   + HospitalA revoked: certificate \
              0909090909090909090909090909090909090909090909090909090909090909
 ";
@@ -265,7 +285,7 @@ pub(crate) mod tests {
     #[test]
     fn nothing_changes_unseen() {
         type Edit = fn(&mut pb::ChannelConfig);
-        let edits: [Edit; 27] = [
+        let edits: [Edit; 30] = [
             |c| c.version = 2,
             |c| c.channel = "x".to_owned(),
             |c| c.organizations[0].id = "x".to_owned(),
@@ -291,6 +311,9 @@ pub(crate) mod tests {
             |c| c.limits.as_mut().unwrap().envelope_bytes_max = 1,
             |c| c.contracts[0].package_hash = vec![9; 32].into(),
             |c| c.contracts[0].endorsement_policy = "x".to_owned(),
+            |c| c.contracts[0].settings.clear(),
+            |c| c.contracts[0].settings.push('\n'),
+            |c| c.contracts[0].settings.push('\u{202e}'),
             |c| c.admin_policy = "x".to_owned(),
             |c| c.certificates.clear(),
             |c| c.orderers_ever = 9,

@@ -77,6 +77,8 @@ struct Contract {
     version: String,
     package_hash: String,
     endorsement_policy: String,
+    #[serde(default)]
+    settings: String,
 }
 
 /// The JSON form.
@@ -151,6 +153,7 @@ fn contract(contract: &pb::ContractDefinition) -> anyhow::Result<Contract> {
         version: contract.version.clone(),
         package_hash: Hash32::from_slice(&contract.package_hash)?.to_string(),
         endorsement_policy: contract.endorsement_policy.clone(),
+        settings: contract.settings.clone(),
     })
 }
 
@@ -235,6 +238,7 @@ fn read_contract(contract: Contract) -> anyhow::Result<pb::ContractDefinition> {
         version: contract.version,
         package_hash: contract.package_hash.parse::<Hash32>()?.to_bytes(),
         endorsement_policy: contract.endorsement_policy,
+        settings: contract.settings,
     })
 }
 

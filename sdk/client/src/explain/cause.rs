@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use stela_identity::{Certificate, IdentityError};
+use stela_protocol::config::Contract;
 use stela_protocol::hash::{self, domain};
 use stela_protocol::policy::Signer;
 use stela_protocol::transaction::{Body, Transaction};
@@ -49,7 +50,7 @@ impl Inquiry {
                 let defined = contracts.get(&transaction.proposal.contract);
                 Cause::Package {
                     ran: transaction.result.package_hash,
-                    defined: defined.map(|contract| contract.package_hash),
+                    defined: defined.map(|contract| contract.package_with_settings),
                 }
             }
             (Code::Expired, _) => match self.target.made_ms() {
@@ -57,6 +58,10 @@ impl Inquiry {
                     made_ms,
                     window_ms: self.config.limits.window_ms,
                 },
+                None => Cause::Plain,
+            },
+            (Code::ExpiredResult, Some(transaction)) => match transaction.result.expires_at_ms {
+                Some(expires_at_ms) => Cause::ResultExpired { expires_at_ms },
                 None => Cause::Plain,
             },
             (Code::InvalidRegistration, _) => self.registration(),
@@ -164,11 +169,7 @@ impl Inquiry {
         })
     }
 
-    fn missing(
-        &self,
-        contract: &stela_protocol::config::Contract,
-        good: &BTreeSet<OrgId>,
-    ) -> Vec<BTreeSet<OrgId>> {
+    fn missing(&self, contract: &Contract, good: &BTreeSet<OrgId>) -> Vec<BTreeSet<OrgId>> {
         let Some(first) = self.config.organizations.keys().next() else {
             return Vec::new();
         };

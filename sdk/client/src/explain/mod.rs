@@ -219,11 +219,16 @@ pub enum Cause {
         /// How far that may lie from the block's time.
         window_ms: u64,
     },
-    /// It ran another package than the one that the channel defines.
+    /// It was valid before a time at which the block was not made yet.
+    ResultExpired {
+        /// That time.
+        expires_at_ms: u64,
+    },
+    /// It ran another package than the one that the channel defines, or under other settings.
     Package {
-        /// What it ran.
+        /// What it ran, with the settings.
         ran: Hash32,
-        /// What the channel defines now.
+        /// What the channel defines now, with the settings.
         defined: Option<Hash32>,
     },
     /// The registered certificate is not accepted.

@@ -45,6 +45,7 @@ struct Call<'a> {
     /// A value, or a deletion.
     writes: Vec<(&'a str, bool)>,
     package: Option<Hash32>,
+    expires_at_ms: Option<u64>,
 }
 
 impl Story {
@@ -73,6 +74,7 @@ impl Story {
             version: "1".to_owned(),
             package_hash: PACKAGE.to_bytes(),
             endorsement_policy: "AND('HospitalA.peer','HospitalB.peer')".to_owned(),
+            ..Default::default()
         });
         world.config.certificates = [&world.peer.certificate, &peer_b.certificate]
             .map(|certificate| certificate.der().clone())
@@ -273,6 +275,7 @@ fn result(call: &Call<'_>) -> Bytes {
         reads: reads.collect(),
         ranges: ranges.collect(),
         writes: writes.collect(),
+        expires_at_ms: call.expires_at_ms.map(|at| START_MS + at),
         ..Default::default()
     }
     .encode_to_vec()
@@ -526,14 +529,21 @@ fn times_packages_and_certificates() {
         validity: VALIDITY,
     };
     let stranger = register(&stranger.unwrap().issue(&subject).unwrap());
+    let kept_back = Call {
+        made_ms: 500,
+        expires_at_ms: Some(1_500),
+        ..put("open", "door")
+    };
+    let kept_back = story.call("TX3", "USER", &["A", "B"], kept_back);
     let codes = [
         ValidationCode::Expired,
         ValidationCode::ExpiredChaincode,
         ValidationCode::InvalidRegistration,
         ValidationCode::NilEnvelope,
+        ValidationCode::ExpiredResult,
     ];
     let garbage = Bytes::from_static(b"\xff");
-    story.block(vec![early, package, stranger, garbage], &codes);
+    story.block(vec![early, package, stranger, garbage, kept_back], &codes);
     let has = |index: u32, expected: &str| {
         let words = story.words(2, index, 5);
         assert!(words.contains(expected), "{words}");
@@ -551,6 +561,11 @@ fn times_packages_and_certificates() {
     );
     has(2, "the certificate is not accepted: certificate");
     has(3, "the envelope cannot be decoded");
+    has(
+        4,
+        "what its endorsers found was valid before T+1500, the block's time is T+2000",
+    );
+    has(4, "make the call again: what held when it was endorsed");
 }
 
 #[test]

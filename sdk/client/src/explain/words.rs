@@ -168,9 +168,17 @@ impl Committed {
                     window_ms / 1000
                 )]
             }
+            Cause::ResultExpired { expires_at_ms } => vec![format!(
+                "what its endorsers found was valid before {}, the block's time is {}",
+                (style.time)(*expires_at_ms),
+                (style.time)(self.time_ms)
+            )],
             Cause::Package { ran, defined } => vec![match defined {
                 Some(defined) => {
-                    format!("its endorsers ran package {ran}, the channel defines {defined}")
+                    format!(
+                        "its endorsers ran package {ran}, the channel defines {defined} (such a \
+                         hash covers the channel's settings for the contract, too)"
+                    )
                 }
                 None => format!("its endorsers ran package {ran}, the channel defines none"),
             }],
@@ -264,6 +272,10 @@ impl Committed {
             Code::Expired => {
                 "set the clock of the machine that made it right (`stela doctor`), and make the \
                  call again"
+            }
+            Code::ExpiredResult => {
+                "make the call again: what held when it was endorsed, such as a consent, did not \
+                 hold any more; nothing of this one took effect"
             }
             Code::ExpiredChaincode => {
                 "have the package that the channel defines installed on the peers (`stela doctor`), \
@@ -360,6 +372,9 @@ impl Committed {
             Cause::Expired { made_ms, window_ms } => {
                 value["made_ms"] = json!(made_ms);
                 value["window_ms"] = json!(window_ms);
+            }
+            Cause::ResultExpired { expires_at_ms } => {
+                value["expires_at_ms"] = json!(expires_at_ms);
             }
             Cause::Package { ran, defined } => {
                 value["package"] = json!(ran.to_string());
@@ -475,6 +490,7 @@ fn plain(code: ValidationCode) -> &'static str {
             "it is a change of the configuration that is not accepted"
         }
         Code::Expired => "its time lies too far from the block's",
+        Code::ExpiredResult => "what its endorsers found did not hold any more in this block",
         Code::InvalidRegistration => {
             "the certificate was not accepted when it was registered; today it would be"
         }

@@ -76,6 +76,7 @@ impl Session {
             record,
             version,
             purpose,
+            study: None,
         };
         self.submit_json("request_access", &request, None).await
     }

@@ -4,8 +4,10 @@ use stela_client::Submitted;
 use stela_consent::{Consent, Id};
 use stela_healthcare::RejectReason;
 use stela_healthcare::State;
-use stela_healthcare::answer::Done;
-use stela_healthcare::request::{ConfirmRecord, RejectRecord, RevokeConsent};
+use stela_healthcare::answer::{RecordVersion, Reviewed};
+use stela_healthcare::request::{
+    ConfirmRecord, GrantConsentFor, ListRecords, RejectRecord, RevokeConsent,
+};
 
 use super::error::{ConsentError, LedgerError, ShareError};
 use super::session::Session;
@@ -53,9 +55,31 @@ impl Session {
     /// # Errors
     /// [`ConsentError`]: it is not granted.
     pub async fn grant(&self, patient: Id, consent: &Consent) -> Result<Granted, ConsentError> {
-        let (_, submitted) = self
-            .submit_json::<_, Done>("grant_consent", consent, None)
-            .await?;
+        let submitted = self.submit_done("grant_consent", consent).await?;
+        Ok(self.share_granted(patient, consent, submitted).await)
+    }
+
+    /// Grants a consent as a delegate of `patient` for `consent`, and wraps the keys of the records
+    /// that he may read himself.
+    ///
+    /// # Errors
+    /// [`ConsentError`]: it is not granted.
+    pub async fn grant_for(&self, patient: Id, consent: &Consent) -> Result<Granted, ConsentError> {
+        let request = GrantConsentFor {
+            patient,
+            consent: consent.clone(),
+        };
+        let submitted = self.submit_done("grant_consent_for", &request).await?;
+        Ok(self.share_granted(patient, consent, submitted).await)
+    }
+
+    /// Shares what a consent opens that was granted a moment ago.
+    pub(super) async fn share_granted(
+        &self,
+        patient: Id,
+        consent: &Consent,
+        submitted: Submitted,
+    ) -> Granted {
         let mut granted = Granted {
             submitted,
             shared: Vec::new(),
@@ -63,7 +87,7 @@ impl Session {
             unseen: None,
         };
         granted.unseen = self.share_all(patient, consent, &mut granted).await.err();
-        Ok(granted)
+        granted
     }
 
     async fn share_all(
@@ -72,62 +96,52 @@ impl Session {
         consent: &Consent,
         granted: &mut Granted,
     ) -> Result<(), LedgerError> {
-        for summary in self.records(patient, None).await? {
-            for version in 1..=summary.version {
-                let found = self.record(summary.record, Some(version)).await?;
-                if found.state == State::Rejected {
-                    continue;
-                }
-                let record = summary.record;
-                match self
-                    .share_under(&found, std::slice::from_ref(consent))
-                    .await
-                {
-                    Ok(0) => {}
-                    Ok(recipients) => {
-                        let shared = SharedVersion {
-                            record,
-                            version,
-                            recipients,
-                        };
-                        granted.shared.push(shared);
-                    }
-                    Err(error) => {
-                        let unshared = UnsharedVersion {
-                            record,
-                            version,
-                            error,
-                        };
-                        granted.unshared.push(unshared);
-                    }
-                }
-            }
+        for version in self.versions(patient).await? {
+            let consents = std::slice::from_ref(consent);
+            let shared = self.share_under(&version, consents).await;
+            note(&version, shared, &mut granted.shared, &mut granted.unshared);
         }
         Ok(())
     }
 
-    /// Revokes a consent of the user, who is `patient`.
+    /// Every version about a patient that this user may look at and that was not rejected.
+    pub(super) async fn versions(&self, patient: Id) -> Result<Vec<RecordVersion>, LedgerError> {
+        let mut found = Vec::new();
+        for summary in self.records(ListRecords::of(patient)).await? {
+            for version in 1..=summary.version {
+                match self.record(summary.record, Some(version)).await {
+                    Ok(version) if version.state == State::Rejected => {}
+                    Ok(version) => found.push(version),
+                    // A delegate sees the newest version, and not each of those before.
+                    Err(error) if error.is_refusal("forbidden") => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Revokes a consent of `patient`, who is the user or whose delegate he is.
     ///
     /// # Errors
     /// [`LedgerError`] when the transaction was not made.
     pub async fn revoke(&self, patient: Id, consent: Id) -> Result<Submitted, LedgerError> {
         let request = RevokeConsent { patient, consent };
-        Ok(self
-            .submit_json::<_, Done>("revoke_consent", &request, None)
-            .await?
-            .1)
+        self.submit_done("revoke_consent", &request).await
     }
 
-    /// Confirms a version that the user has reviewed as a records officer.
+    /// Confirms a version that the user has reviewed as a records officer. Says where the version
+    /// stands then, and how many further officers are asked for.
     ///
     /// # Errors
     /// [`LedgerError`] when the transaction was not made.
-    pub async fn confirm(&self, record: Id, version: u32) -> Result<Submitted, LedgerError> {
+    pub async fn confirm(
+        &self,
+        record: Id,
+        version: u32,
+    ) -> Result<(Reviewed, Submitted), LedgerError> {
         let request = ConfirmRecord { record, version };
-        Ok(self
-            .submit_json::<_, Done>("confirm_record", &request, None)
-            .await?
-            .1)
+        self.submit_json("confirm_record", &request, None).await
     }
 
     /// Rejects a version that the user has reviewed as a records officer.
@@ -145,9 +159,29 @@ impl Session {
             version,
             reason,
         };
-        Ok(self
-            .submit_json::<_, Done>("reject_record", &request, None)
-            .await?
-            .1)
+        self.submit_done("reject_record", &request).await
+    }
+}
+
+/// Notes what became of a version; nothing when there was nobody to share its key with.
+pub(super) fn note(
+    version: &RecordVersion,
+    outcome: Result<usize, ShareError>,
+    shared: &mut Vec<SharedVersion>,
+    unshared: &mut Vec<UnsharedVersion>,
+) {
+    let (record, version) = (version.record, version.version);
+    match outcome {
+        Ok(0) => {}
+        Ok(recipients) => shared.push(SharedVersion {
+            record,
+            version,
+            recipients,
+        }),
+        Err(error) => unshared.push(UnsharedVersion {
+            record,
+            version,
+            error,
+        }),
     }
 }

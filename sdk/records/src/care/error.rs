@@ -242,6 +242,48 @@ impl ShareError {
     }
 }
 
+/// A consent was not asked for, or its request not answered or understood.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsentRequestError {
+    /// The patient has published no encryption key for the note.
+    #[error("patient {patient} has published no encryption key; ask without a note")]
+    NoPatientKey {
+        /// The patient.
+        patient: stela_consent::Id,
+    },
+    /// No such request is shown to this user.
+    #[error("there is no request {request} for a consent of this patient that you may see")]
+    Unknown {
+        /// The request.
+        request: stela_consent::Id,
+    },
+    /// The note is not here, or not any more.
+    #[error("the note beside the request is not kept by your organization's peer")]
+    NoNote,
+    /// The note could not be sealed or does not open.
+    #[error(transparent)]
+    Note(#[from] crate::note::NoteError),
+    /// Keys could not be found.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The ledger could not be asked, or the transaction was not made.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl ConsentRequestError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Key(error) => error.is_retryable(),
+            Self::Ledger(error) => error.is_retryable(),
+            Self::NoPatientKey { .. } | Self::Unknown { .. } | Self::NoNote | Self::Note(_) => {
+                false
+            }
+        }
+    }
+}
+
 /// A consent was not granted or not revoked.
 pub type ConsentError = LedgerError;
 

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use rand::CryptoRng;
 use stela_client::SideData;
-use stela_consent::{Actor, Fingerprint, Hex, Id, Organization, Role};
+use stela_consent::{Actor, Fingerprint, Hex, Id, Organization, Requester, Role};
 use stela_healthcare::answer::{EncryptionKey, RecordVersion};
 use stela_healthcare::request::{EncryptionKeys, SubmitRecord};
-use stela_healthcare::{Cid as CidText, HeaderText};
+use stela_healthcare::{Cid as CidText, HeaderText, PublicKeyText};
 use stela_protocol::{Hash32, OrgId};
 
 use super::error::KeyError;
 use super::session::Session;
-use crate::format::{Header, Identifier, KeyCommitment, Wrap, WrapLabel, WrapList, WrapListError};
+use crate::format::{
+    EncryptionKeyId, Header, Identifier, KeyCommitment, Wrap, WrapLabel, WrapList, WrapListError,
+};
 use crate::keys::{EncryptionKeyPair, EncryptionPublicKey, RecordKey};
 use crate::wrap::{self, OpenError, SealError};
 
@@ -20,26 +22,54 @@ use crate::wrap::{self, OpenError, SealError};
 #[derive(Debug, Clone)]
 pub(super) struct Recipient {
     pub(super) organization: OrgId,
+    role: Role,
     name: Identifier,
     key: EncryptionPublicKey,
+}
+
+impl Recipient {
+    pub(super) fn key_id(&self) -> EncryptionKeyId {
+        self.key.key_id()
+    }
+
+    pub(super) fn key(&self) -> &EncryptionPublicKey {
+        &self.key
+    }
+
+    /// The recipient as the evaluator of consents sees her.
+    pub(super) fn requester(&self, fingerprint: Fingerprint) -> Requester<'_> {
+        Requester {
+            fingerprint,
+            organization: self.organization.as_str(),
+            role: self.role,
+        }
+    }
 }
 
 /// Recipients by certificate, so that nobody is listed twice.
 pub(super) type Recipients = BTreeMap<Fingerprint, Recipient>;
 
-fn recipient(published: &EncryptionKey) -> Result<Recipient, KeyError> {
-    let owner = published.fingerprint.to_string();
-    let bytes = data_encoding::BASE64.decode(published.key.as_str().as_bytes());
+/// A key as its owner published it.
+pub(super) fn public_key(
+    text: &PublicKeyText,
+    owner: Fingerprint,
+) -> Result<EncryptionPublicKey, KeyError> {
+    let bytes = data_encoding::BASE64.decode(text.as_str().as_bytes());
     let bytes = bytes.map_err(|_| KeyError::Entry("an encryption key is not base64"))?;
-    let key = EncryptionPublicKey::decode(&bytes).map_err(|source| KeyError::PublishedKey {
-        owner: owner.clone(),
+    EncryptionPublicKey::decode(&bytes).map_err(|source| KeyError::PublishedKey {
+        owner: owner.to_string(),
         source,
-    })?;
+    })
+}
+
+fn recipient(published: &EncryptionKey) -> Result<Recipient, KeyError> {
+    let key = public_key(&published.key, published.fingerprint)?;
     let organization = OrgId::new(published.organization.as_str())
         .map_err(|_| KeyError::Entry("an organization's name is not valid"))?;
     Ok(Recipient {
         organization,
-        name: Identifier::new(owner)?,
+        role: published.role,
+        name: Identifier::new(published.fingerprint.to_string())?,
         key,
     })
 }
@@ -161,24 +191,41 @@ impl Session {
         })
     }
 
-    /// Opens the key of a version with the session's own key pair.
+    /// The keys for which a version's key is wrapped in the lists that this user's organization has.
+    pub(super) async fn served(
+        &self,
+        version: &RecordVersion,
+    ) -> Result<Vec<EncryptionKeyId>, KeyError> {
+        let lists = self.options.network.side(&commitments(version)).await?;
+        let lists = lists.values().flat_map(|payload| WrapList::decode(payload));
+        let ids = |list: WrapList| -> Vec<EncryptionKeyId> {
+            list.wraps().iter().map(|wrap| wrap.key_id).collect()
+        };
+        Ok(lists.flat_map(ids).collect())
+    }
+
+    /// Opens the key of a version with one of the session's own key pairs.
     pub(super) async fn open_key(&self, version: &RecordVersion) -> Result<RecordKey, KeyError> {
-        let commitments: Vec<Hash32> = version.wraps.iter().map(|hash| Hash32(hash.0)).collect();
+        let commitments = commitments(version);
         let lists = self.options.network.side(&commitments).await?;
         let label = self.label(version)?;
         let payloads = lists.values().map(|payload| &payload[..]);
         let missing = commitments.len() - lists.len();
-        open_own(payloads, &label, &self.options.encryption)
+        open_own(payloads, &label, self.pairs())
             .map_err(|refused| refused.map_or(KeyError::NotShared { missing }, KeyError::Open))
     }
 }
 
-/// Opens the wrap that is for this key pair in one of these lists. The error is why a wrap that is
-/// for it does not open; `None` if there is none.
+fn commitments(version: &RecordVersion) -> Vec<Hash32> {
+    version.wraps.iter().map(|hash| Hash32(hash.0)).collect()
+}
+
+/// Opens the wrap that is for one of these key pairs in one of these lists. The error is why a wrap
+/// that is for one does not open; `None` if there is none.
 pub(super) fn open_own<'a>(
     lists: impl IntoIterator<Item = &'a [u8]>,
     label: &WrapLabel,
-    pair: &EncryptionKeyPair,
+    pairs: impl Iterator<Item = &'a EncryptionKeyPair> + Clone,
 ) -> Result<RecordKey, Option<OpenError>> {
     let mut refused = None;
     for payload in lists {
@@ -186,10 +233,12 @@ pub(super) fn open_own<'a>(
         let Ok(list) = WrapList::decode(payload) else {
             continue;
         };
-        for wrap in list.for_key(pair.public().key_id()) {
-            match wrap::open(wrap, label, pair) {
-                Ok(key) => return Ok(key),
-                Err(error) => refused = Some(error),
+        for pair in pairs.clone() {
+            for wrap in list.for_key(pair.public().key_id()) {
+                match wrap::open(wrap, label, pair) {
+                    Ok(key) => return Ok(key),
+                    Err(error) => refused = Some(error),
+                }
             }
         }
     }

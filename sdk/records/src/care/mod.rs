@@ -9,9 +9,16 @@
 //! * a records officer [reviews](Session::review) and then [confirms](Session::confirm) or
 //!   [rejects](Session::reject) it;
 //! * a patient [grants](Session::grant) and [revokes](Session::revoke) consent; granting also wraps
-//!   the keys of her records that the consent opens;
+//!   the keys of her records that the consent opens; whoever wants a record
+//!   [asks](Session::ask_consent) for one, and she or a delegate [answers](Session::approve_consent);
+//! * a patient says [which certificates are hers](Session::add_certificate) and
+//!   [who acts for her](Session::name_delegate); [`Session::rewrap`] gives them the keys;
 //! * whoever needs a record [requests access](Session::request_access), and with a committed permit
 //!   [reads](Session::read) it, whole or [in parts](Session::parts).
+//!
+//! * a patient [asks for the erasure](Session::request_erasure) of a record, and a privacy officer
+//!   [erases](Session::erase) it or [says why not](Session::decline_erasure); she learns to whom her
+//!   records were [disclosed](Session::accounting) and [who can have read](Session::readers) them.
 //!
 //! Records may be large: everything but a document up to
 //! [`DOCUMENT_BYTES_MAX`](crate::limits::DOCUMENT_BYTES_MAX) under review goes through in constant
@@ -21,13 +28,17 @@
 //! Every decision about access is a transaction. Nothing that leaves this process is plaintext.
 
 mod access;
+mod certificates;
 mod consents;
+mod delegates;
 mod error;
 mod kept;
 mod keys;
 mod part;
 mod progress;
 mod queries;
+mod requests;
+mod rights;
 mod session;
 mod share;
 mod submit;
@@ -36,12 +47,15 @@ mod uploads;
 pub use access::{Opened, Reading, Reviewed};
 pub use consents::{Granted, SharedVersion, UnsharedVersion};
 pub use error::{
-    AccessError, ConsentError, KeyError, LedgerError, ReadError, ShareError, SubmitError,
+    AccessError, ConsentError, ConsentRequestError, KeyError, LedgerError, ReadError, ShareError,
+    SubmitError,
 };
 pub use kept::KeptError;
 pub use part::Parts;
 pub use progress::{Progress, Silent, Stage};
+pub use requests::ConsentAsked;
 pub use session::{Session, SessionOptions};
+pub use share::Rewrapped;
 pub use submit::{NewRecord, Submission};
 pub use uploads::{Unfinished, Upload};
 

@@ -1,16 +1,20 @@
 //! Questions to the contract; a list is asked for page by page until it is complete.
 
 use stela_client::Contract;
-use stela_consent::{Id, Purpose};
+use stela_consent::{Fingerprint, Id};
 use stela_healthcare::answer::{
-    AuditEntry, EncryptionKey, FiledConsent, Page, RecordChange, RecordSummary, RecordVersion,
+    AuditEntry, Certificates, EncryptionKey, EncryptionKeyChange, FiledConsent,
+    FiledConsentRequest, FiledDelegation, Page, RecordChange, RecordSummary, RecordVersion,
 };
 use stela_healthcare::request::{
-    AuditTrail, EncryptionKeys, GetRecord, ListConsents, ListRecords, RecordHistory,
+    AuditTrail, EncryptionKeyHistory, EncryptionKeys, GetRecord, ListCertificates,
+    ListConsentRequests, ListConsents, ListDelegates, ListRecords, RecordHistory,
 };
 
-use super::error::LedgerError;
+use super::error::{KeyError, LedgerError};
+use super::keys::public_key;
 use super::session::{Session, ask};
+use crate::format::EncryptionKeyId;
 use crate::limits::{AGREEMENT_ATTEMPTS_MAX, AGREEMENT_PAUSE, PAGES_MAX};
 
 /// Asks a contract for every page of a list.
@@ -29,6 +33,8 @@ macro_rules! every_page {
         Ok(entries)
     }};
 }
+
+pub(super) use every_page;
 
 impl Session {
     /// One version of a record, the newest without a number.
@@ -69,21 +75,12 @@ impl Session {
         every_page!(&self.contract, "record_history", request)
     }
 
-    /// The records of a patient that the contract shows to this user.
+    /// The records of a patient that the contract shows to this user, and of those what the request
+    /// asks for: every page from its bookmark on.
     ///
     /// # Errors
     /// [`LedgerError`] when the contract cannot be asked or refuses.
-    pub async fn records(
-        &self,
-        patient: Id,
-        purpose: Option<Purpose>,
-    ) -> Result<Vec<RecordSummary>, LedgerError> {
-        let request = ListRecords {
-            patient,
-            purpose,
-            limit: None,
-            bookmark: None,
-        };
+    pub async fn records(&self, request: ListRecords) -> Result<Vec<RecordSummary>, LedgerError> {
         every_page!(&self.contract, "list_records", request)
     }
 
@@ -119,6 +116,77 @@ impl Session {
         every_page!(&self.contract, "audit_trail", request)
     }
 
+    /// The certificates that are a patient's, and one to which she is being rebound.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the contract cannot be asked or refuses.
+    pub async fn certificates(&self, patient: Id) -> Result<Certificates, LedgerError> {
+        self.ask("list_certificates", &ListCertificates { patient })
+            .await
+    }
+
+    /// The delegations of a patient that the contract shows to this user.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the contract cannot be asked or refuses.
+    pub async fn delegates(&self, patient: Id) -> Result<Vec<FiledDelegation>, LedgerError> {
+        delegates(&self.contract, patient).await
+    }
+
+    /// The requests for a patient's consent that the contract shows to this user.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the contract cannot be asked or refuses.
+    pub async fn consent_requests(
+        &self,
+        patient: Id,
+    ) -> Result<Vec<FiledConsentRequest>, LedgerError> {
+        let request = ListConsentRequests {
+            patient,
+            limit: None,
+            bookmark: None,
+        };
+        every_page!(&self.contract, "list_consent_requests", request)
+    }
+
+    /// Which encryption keys somebody published, the newest first, and their key ids.
+    ///
+    /// # Errors
+    /// [`KeyError`] when the contract cannot be asked or refuses, or a key is malformed.
+    pub async fn encryption_key_history(
+        &self,
+        fingerprint: Fingerprint,
+    ) -> Result<Vec<(EncryptionKeyChange, Option<EncryptionKeyId>)>, KeyError> {
+        let request = EncryptionKeyHistory {
+            fingerprint,
+            limit: None,
+            bookmark: None,
+        };
+        let changes = key_changes(&self.contract, request).await?;
+        let with_id = |change: EncryptionKeyChange| {
+            let key = change.key.as_ref();
+            let key = key.map(|key| public_key(key, fingerprint)).transpose()?;
+            Ok((change, key.map(|key| key.key_id())))
+        };
+        changes.into_iter().map(with_id).collect()
+    }
+
+    /// The delegations of a patient on which the user's gateway and the witness agree: one peer
+    /// alone could name a delegate of its own.
+    pub(super) async fn agreed_delegates(
+        &self,
+        patient: Id,
+    ) -> Result<Vec<FiledDelegation>, LedgerError> {
+        for _ in 0..AGREEMENT_ATTEMPTS_MAX {
+            let named = delegates(&self.contract, patient).await?;
+            if delegates(&self.witness, patient).await? == named {
+                return Ok(named);
+            }
+            tokio::time::sleep(AGREEMENT_PAUSE).await;
+        }
+        Err(LedgerError::Disputed)
+    }
+
     /// Published encryption keys, on which the user's gateway and the witness agree: one peer alone
     /// could name a key of its own. One of the two may be a block behind, so they are asked again
     /// for a while.
@@ -135,6 +203,22 @@ impl Session {
         }
         Err(LedgerError::Disputed)
     }
+}
+
+async fn delegates(contract: &Contract, patient: Id) -> Result<Vec<FiledDelegation>, LedgerError> {
+    let request = ListDelegates {
+        patient,
+        limit: None,
+        bookmark: None,
+    };
+    every_page!(contract, "list_delegates", request)
+}
+
+async fn key_changes(
+    contract: &Contract,
+    request: EncryptionKeyHistory,
+) -> Result<Vec<EncryptionKeyChange>, LedgerError> {
+    every_page!(contract, "encryption_key_history", request)
 }
 
 async fn published(

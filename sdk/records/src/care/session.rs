@@ -33,10 +33,15 @@ pub struct SessionOptions {
     pub contract: ContractName,
     /// The user's organization.
     pub organization: OrgId,
+    /// The other organizations whose records officers may be asked to review what she submits.
+    pub reviewers: Vec<OrgId>,
     /// SHA-256 of her certificate.
     pub fingerprint: stela_protocol::Fingerprint,
-    /// Her encryption keys.
+    /// Her encryption keys, the published half among them.
     pub encryption: Arc<EncryptionKeyPair>,
+    /// Her other key pairs, which open what was wrapped for them: those before, and one that is
+    /// about to be published.
+    pub others: Vec<EncryptionKeyPair>,
     /// Her own IPFS node, for this session's transfers alone: when the session ends, every block
     /// and every pin goes that no unfinished transfer needs.
     pub node: Node,
@@ -121,6 +126,11 @@ impl Session {
         Ok(())
     }
 
+    /// Every key pair that may open something for this user, the newest first.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = &EncryptionKeyPair> + Clone {
+        std::iter::once(&*self.options.encryption).chain(&self.options.others)
+    }
+
     /// Publishes the encryption key, so that record keys can be wrapped for this user. A later one
     /// replaces it.
     ///
@@ -156,6 +166,16 @@ impl Session {
             Err(error) if error.is_refusal("already-exists") => Ok(()),
             other => other.map(drop),
         }
+    }
+
+    /// Makes a transaction of one JSON argument of which nothing but the transaction is of interest.
+    pub(super) async fn submit_done<R: Serialize>(
+        &self,
+        function: &'static str,
+        request: &R,
+    ) -> Result<Submitted, LedgerError> {
+        let (Done {}, submitted) = self.submit_json(function, request, None).await?;
+        Ok(submitted)
     }
 
     /// Makes a transaction of one JSON argument, with side data beside it.

@@ -67,12 +67,12 @@ impl Upload {
     }
 
     /// The record's key, with the key pair of the one who encrypted it.
-    pub(super) fn open_key(
-        &self,
+    pub(super) fn open_key<'a>(
+        &'a self,
         label: &WrapLabel,
-        pair: &EncryptionKeyPair,
+        pairs: impl Iterator<Item = &'a EncryptionKeyPair> + Clone,
     ) -> Result<RecordKey, KeptError> {
-        let opened = open_own([&self.sealed[..]], label, pair);
+        let opened = open_own([&self.sealed[..]], label, pairs);
         let record = self.request.record;
         opened.map_err(|_| KeptError::OtherUser { record })
     }
@@ -327,9 +327,14 @@ mod tests {
             sealed,
             ..upload(1, false)
         };
-        assert_eq!(upload.open_key(&label("record"), &own).unwrap(), key);
+        assert_eq!(
+            upload
+                .open_key(&label("record"), std::iter::once(&own))
+                .unwrap(),
+            key
+        );
         for (label, pair) in [(label("record"), &another), (label("other"), &own)] {
-            let refused = upload.open_key(&label, pair);
+            let refused = upload.open_key(&label, std::iter::once(pair));
             assert!(matches!(refused, Err(KeptError::OtherUser { .. })));
         }
         let shown = format!("{upload:?}{:?}", upload.encode());

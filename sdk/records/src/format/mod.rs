@@ -41,6 +41,7 @@ pub(crate) mod domain {
     pub(crate) const WRAP_LABEL: &str = "stela/records/v1/wrap-label";
     pub(crate) const WRAP: &str = "stela/records/v1/wrap";
     pub(crate) const WRAP_LIST: &str = "stela/records/v1/wrap-list";
+    pub(crate) const NOTE: &str = "stela/records/v1/note";
     pub(crate) const UPLOAD: &str = "stela/records/v1/upload";
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use stela_consent::Id;
+use stela_healthcare::State;
 use stela_records::care::Reviewed;
 use stela_records::limits::DOCUMENT_BYTES_MAX;
 
@@ -19,6 +20,11 @@ struct Confirmed {
     content_bytes: u64,
     checks: Vec<&'static str>,
     confirmed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<State>,
+    /// How many further officers are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     transaction: Option<String>,
     stages: Vec<Took>,
@@ -57,14 +63,17 @@ impl Work<'_> {
             content_bytes: metadata.content_bytes(),
             checks,
             confirmed: confirmed.is_some(),
-            transaction: confirmed.map(|submitted| submitted.status.transaction.to_string()),
+            state: confirmed.as_ref().map(|(reviewed, _)| reviewed.state),
+            missing: confirmed.as_ref().map(|(reviewed, _)| reviewed.missing),
+            transaction: confirmed.map(|(_, submitted)| submitted.status.transaction.to_string()),
             stages: self.transfer.took(),
         };
         self.output.answer(&confirmed, |r| {
-            let verdict = if r.confirmed {
-                "confirmed"
-            } else {
-                "passes; not confirmed"
+            let verdict = match r.missing {
+                None => "passes; not confirmed".to_owned(),
+                Some(0) => "confirmed; it is active".to_owned(),
+                Some(1) => "confirmed; one further officer is asked for".to_owned(),
+                Some(missing) => format!("confirmed; {missing} further officers are asked for"),
             };
             let checks = r.checks.join("; ");
             format!(

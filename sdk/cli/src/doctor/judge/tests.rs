@@ -161,6 +161,8 @@ fn config(
         version: "1".to_owned(),
         package_hash: PACKAGE,
         policy: policy.clone(),
+        settings: Default::default(),
+        package_with_settings: PACKAGE,
     };
     ChannelConfig {
         channel: channel.clone(),
