@@ -13,22 +13,25 @@ use crate::moment::{BeyondDates, instant};
 use crate::reference::{self, RECORD};
 
 /// The version as a resource. Its content is the ciphertext: the kind of document that it decrypts
-/// to is not on the ledger.
+/// to is not on the ledger. One that was rejected or erased is not to be used (`entered-in-error`);
+/// one that was erased has no address any more.
 ///
 /// # Errors
 /// [`BeyondDates`]: it was submitted, or what it reports took place, after the year 9999.
 pub fn document_reference(version: &RecordVersion) -> Result<DocumentReference, BeyondDates> {
     let (status, doc_status) = match (version.state, version.replaced_by) {
-        (State::Rejected, _) => ("entered-in-error", "entered-in-error"),
+        (State::Rejected | State::Erased, _) => ("entered-in-error", "entered-in-error"),
         (_, Some(_)) => ("superseded", "final"),
         (State::Pending, None) => ("current", "preliminary"),
         (State::Active, None) => ("current", "final"),
     };
+    let stored = version.state != State::Erased;
+    let address = stored.then(|| format!("ipfs://{}", version.cid.as_str()));
     let (system, code) = category(version.category);
     let labels = version.labels.iter();
-    let replaces = (version.version > 1).then(|| DocumentReferenceRelatesTo {
+    let replaces = version.replaces.map(|replaced| DocumentReferenceRelatesTo {
         code: Some("replaces".into()),
-        target: Some(reference::document(&version.record, version.version - 1)),
+        target: Some(reference::document(&version.record, replaced)),
         ..DocumentReferenceRelatesTo::default()
     });
     let date = version.date.map(instant).transpose()?;
@@ -50,7 +53,7 @@ pub fn document_reference(version: &RecordVersion) -> Result<DocumentReference, 
         content: vec![DocumentReferenceContent {
             attachment: Some(Attachment {
                 content_type: Some("application/octet-stream".into()),
-                url: Some(format!("ipfs://{}", version.cid.as_str()).into()),
+                url: address.map(Into::into),
                 ..Attachment::default()
             }),
             ..DocumentReferenceContent::default()
