@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use stela_consent::{Consent, Hex, Id, Organization, Provision};
-use stela_fhir::bundle::{Everything, collection};
+use stela_fhir::bundle::{BundleError, Everything, File, collection};
 use stela_fhir::observation::{self, Measurement, VitalSign};
 use stela_fhir::{BeyondDates, Reason, audit, r4};
 use stela_healthcare::answer::{AuditEntry, FiledConsent, RecordVersion};
@@ -304,6 +304,11 @@ fn everything_about_a_patient_is_one_bundle() {
         consents: &[filed],
         records: &[version("{}")],
         trail: &trail,
+        files: &[File {
+            id: "receipt-1",
+            media_type: "application/json",
+            bytes: b"{}",
+        }],
     };
     let bundle = collection(
         &everything,
@@ -328,8 +333,20 @@ fn everything_about_a_patient_is_one_bundle() {
         "AuditEvent",
         "AuditEvent",
         "AuditEvent",
+        "Binary",
     ];
     assert_eq!(kinds, expected);
+    assert_eq!(entries[7]["resource"]["data"], "e30=");
+    let unnamed = [File {
+        id: "a/b",
+        media_type: "text/plain",
+        bytes: b"",
+    }];
+    let unnamed = Everything {
+        files: &unnamed,
+        ..everything
+    };
+    assert_eq!(collection(&unnamed, "x", 0), Err(BundleError::FileId));
     let patient = format!("https://gateway.example/fhir/Patient/{PATIENT}");
     assert_eq!(entries[0]["fullUrl"], patient);
     let mut addresses: Vec<_> = entries.iter().map(|one| one["fullUrl"].as_str()).collect();
