@@ -44,6 +44,10 @@ async fn unrecorded(admin: &Client) -> u64 {
     admin.status().await.unwrap().channels[0].unrecorded
 }
 
+async fn until_answering(client: &Client) {
+    until("the peer answers", || async { client.info().await.is_ok() }).await;
+}
+
 fn noted(what: &'static str) -> (String, Bytes) {
     ("note".to_owned(), Bytes::from_static(what.as_bytes()))
 }
@@ -62,12 +66,12 @@ async fn what_is_endorsed_and_never_submitted_is_recorded_though_the_endorser_is
     let client = network.member("A", "client").await;
     let process = network.as_process("A").await;
     let client = network.client_of("A", "A", client.credentials.clone());
-    client.until_known().await;
+    until_answering(&client).await;
     let kept_back = request(&client, "kept back");
     client.endorse(&kept_back, vec![]).await.unwrap();
     process.kill();
     let process = network.homes["A"].spawn(network.addresses["A"]);
-    client.until_known().await;
+    until_answering(&client).await;
     assert_eq!(event(&mut follow(&client).await).await, noted("kept back"));
     let unknown = client.commit_status(&kept_back.header.id(), 0).await;
     assert_eq!(code(unknown), ErrorCode::UnknownTransaction);
