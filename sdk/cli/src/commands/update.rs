@@ -203,9 +203,9 @@ fn set_contract(
     name: String,
     wanted: WantedContract,
 ) -> anyhow::Result<()> {
-    let mut contracts = config.contracts.iter_mut();
-    let known = match contracts.find(|contract| contract.name == name) {
-        Some(known) => known,
+    let mut contracts = config.contracts.iter();
+    let known = match contracts.position(|contract| contract.name == name) {
+        Some(place) => &mut config.contracts[place],
         None => {
             let whole = wanted.version.is_some() && wanted.package_hash.is_some();
             anyhow::ensure!(
@@ -406,4 +406,56 @@ fn replace(file: &Path, update: &ChannelUpdate) -> anyhow::Result<()> {
     written
         .and_then(|()| std::fs::rename(&new, file))
         .with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::configuration::sample;
+
+    fn wanted() -> WantedContract {
+        WantedContract {
+            version: None,
+            package_hash: None,
+            settings: None,
+            policy: None,
+        }
+    }
+
+    #[test]
+    fn only_what_is_said_of_a_contract_changes() {
+        let mut config = sample();
+        let settings = WantedContract {
+            settings: Some("{}".to_owned()),
+            ..wanted()
+        };
+        set_contract(&mut config, "healthcare".to_owned(), settings).unwrap();
+        let mut expected = sample();
+        expected.contracts[0].settings = "{}".to_owned();
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn a_new_contract_has_to_be_said_in_full() {
+        let mut config = sample();
+        let part = WantedContract {
+            version: Some("1".to_owned()),
+            policy: Some("'HospitalA.peer'".to_owned()),
+            ..wanted()
+        };
+        assert!(set_contract(&mut config, "other".to_owned(), part).is_err());
+        assert_eq!(config, sample());
+        let whole = WantedContract {
+            version: Some("1".to_owned()),
+            package_hash: Some(Hash32([5; 32])),
+            policy: Some("'HospitalA.peer'".to_owned()),
+            ..wanted()
+        };
+        set_contract(&mut config, "other".to_owned(), whole).unwrap();
+        let added = &config.contracts[1];
+        assert_eq!(
+            (added.name.as_str(), added.settings.as_str()),
+            ("other", "")
+        );
+    }
 }
