@@ -261,7 +261,8 @@ pub(crate) fn list(
     }
 }
 
-/// Every emergency access to a patient's records that the caller may know of.
+/// Every emergency access to a patient's records that the caller may know of: officers of the
+/// organization that submitted a record know of those to it, so that they can answer.
 fn list_of(
     ledger: &dyn Ledger,
     caller: &Caller,
@@ -269,20 +270,25 @@ fn list_of(
     patient: &Id,
 ) -> Result<Page<Emergency>, ContractError> {
     let home = patient::load(ledger, patient)?.organization;
-    let officer = caller.role == Role::PrivacyOfficer;
-    let sees_all = (officer && caller.organization == home)
+    let privacy = caller.role == Role::PrivacyOfficer;
+    let officer = privacy || caller.role == Role::RecordsOfficer;
+    let sees_all = (privacy && caller.organization == home)
         || patient::may(ledger, caller, patient, DelegateScope::Rights)?.is_some();
     if !sees_all && !officer && caller.role != Role::Practitioner {
         return Err(ContractError::forbidden(
-            "emergency access is listed for the patient, for privacy officers and for who read",
+            "emergency access is listed for the patient, for officers and for who read",
         ));
     }
     wanted.read(ledger, &keys::emergencies(patient)?, |entry: &Entry| {
         let request = keys::attribute(&entry.key, 1)?;
         let emergency = answer(ledger, patient, &request)?;
         let own = emergency.practitioner == caller.fingerprint
-            || (officer && emergency.organization == caller.organization);
-        Ok(Some(emergency).filter(|_| sees_all || own))
+            || (privacy && emergency.organization == caller.organization);
+        let seen = sees_all || own || {
+            let version = record::load(ledger, &emergency.record, emergency.version)?;
+            caller.is_officer_of(&version.author.organization)
+        };
+        Ok(seen.then_some(emergency))
     })
 }
 

@@ -35,7 +35,7 @@
 //! | `note_denied_access` | a peer | records a deny whose transaction did not come, in its place |
 //! | `break_glass` | a practitioner; endorsed only | decides as [Emergencies](#emergencies) says, and records permit **or** deny |
 //! | `review_emergency` | a privacy officer of the patient's organization or of the reader's, never the reader | closes the review of an emergency access |
-//! | `list_emergencies` | the patient; a delegate for `rights`; privacy officers of her organization; others what their own organization did; a practitioner her own | without a patient, what awaits a review |
+//! | `list_emergencies` | the patient; a delegate for `rights`; privacy officers of her organization; others what their own organization did; officers those to records that their organization submitted; a practitioner her own | without a patient, what awaits a review |
 //! | `register_study` | a privacy officer, for her organization | see [Studies](#studies) |
 //! | `add_investigator`, `remove_investigator`, `end_study` | a privacy officer of the sponsoring organization | who investigates, up to [`limits::INVESTIGATORS_MAX`] certificates and as many roles; ends the study before its time |
 //! | `get_study` | anybody with a role | a study's terms, sponsor and investigators |

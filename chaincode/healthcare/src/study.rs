@@ -354,8 +354,14 @@ pub(crate) fn get(
     ledger: &mut dyn Ledger,
     request: GetStudy,
 ) -> Result<answer::Study, ContractError> {
-    Caller::of(ledger)?;
+    let caller = Caller::of(ledger)?;
     let study = Study::load(ledger, &request.study)?;
+    let own = match caller.patient {
+        Some(patient) if patient::is(ledger, &caller, &patient)? => {
+            enrolment(ledger, &request.study, &patient)?
+        }
+        _ => None,
+    };
     let sponsor = sponsor(ledger, &request.study)?;
     let named = ledger.range(&keys::investigators(&request.study)?, INVESTIGATORS_MAX);
     let roles = ledger.range(
@@ -374,6 +380,7 @@ pub(crate) fn get(
         by: sponsor.by,
         time: sponsor.time_ms,
         ended: study.ended_ms,
+        pseudonym: own.map(|enrolment| enrolment.pseudonym),
         investigators: investigators?,
     })
 }

@@ -293,6 +293,8 @@ fn emergencies_are_listed_for_those_concerned() {
     };
     let elsewhere = Caller::new("HospitalC", "privacy-officer", [8; 32]);
     let open = json!({});
+    // Who answers for the record knows of every one of them.
+    assert_eq!(count(&clinic, &clinic.officer, &of_patient), 2);
     for (caller, of_her, waiting) in [
         (&privacy, 2, 2),
         (&elsewhere, 1, 1),
@@ -309,9 +311,11 @@ fn emergencies_are_listed_for_those_concerned() {
         open.clone(),
         "invalid-argument",
     );
+    let officer = Caller::new("HospitalC", "records-officer", [8; 32]);
+    assert_eq!(count(&clinic, &officer, &of_patient), 0);
     for caller in [
-        &clinic.officer,
         &Caller::new("HospitalA", "researcher", [8; 32]),
+        &Caller::new("HospitalA", "peer", [8; 32]),
     ] {
         clinic.ask_refused(caller, "list_emergencies", of_patient.clone(), "forbidden");
     }

@@ -259,6 +259,14 @@ fn a_patient_joins_under_a_pseudonym_of_her_own_and_leaves() {
         (last.event, last.study),
         (AuditKind::StudyJoined, Some(id(STUDY)))
     );
+    for (caller, own) in [
+        (&patient, Some(id(PSEUDONYM))),
+        (&other, None),
+        (&sponsor(), None),
+    ] {
+        let study: Study = clinic.ask(caller, "get_study", of_study());
+        assert_eq!(study.pseudonym, own);
+    }
     clinic.refused(
         &patient,
         "enrol",

@@ -1,5 +1,6 @@
 //! What can be asked at the command line.
 
+mod care;
 mod people;
 mod rights;
 
@@ -12,6 +13,7 @@ use stela_healthcare::{DeclineReason, EraseReason, ErasureGround, RejectReason};
 use stela_protocol::OrgId;
 
 use crate::failure::EXIT_CODES;
+pub(crate) use care::*;
 pub(crate) use people::*;
 pub(crate) use rights::*;
 
@@ -53,9 +55,19 @@ pub(crate) enum Command {
     /// Grant, revoke and list consents; ask for them, and answer.
     #[command(subcommand)]
     Consent(Consent),
-    /// Say which certificates are a patient's, and learn what she has a right to know.
+    /// Say which certificates are a patient's, give them the keys of her records, and tell what she
+    /// has a right to know.
     #[command(subcommand)]
     Patient(Patient),
+    /// Read in an emergency, answer one with the key, and review it.
+    #[command(subcommand)]
+    Emergency(Emergency),
+    /// Run a research study, take part in one, and read for it.
+    #[command(subcommand)]
+    Study(Study),
+    /// Bind devices, look at them, run a simulated ward, and prove single observations.
+    #[command(subcommand)]
+    Device(Device),
     /// Say who may act for a patient.
     #[command(subcommand)]
     Delegate(Delegate),

@@ -19,6 +19,10 @@ pub(crate) const CLOCK_OFF_FAILED_MS: u64 = 60_000;
 pub(crate) const CERTIFICATE_SOON_MS: u64 = 14 * 24 * 3_600_000;
 /// Bytes of a node's configuration file that the doctor reads.
 pub(crate) const NODE_FILE_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of a file with the proof of an observation, or with thresholds, that is read.
+pub(crate) const PROOF_BYTES_MAX: u64 = 1 << 20;
+/// Simulated devices that work at a time.
+pub(crate) const DEVICES_AT_ONCE: usize = 16;
 /// Bytes of a genesis block that the doctor reads.
 pub(crate) const GENESIS_BYTES_MAX: u64 = stela_protocol::limits::MESSAGE_BYTES_MAX as u64;
 /// Bytes of the contents of records in one export, which is made in memory.

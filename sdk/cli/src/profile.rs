@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use stela_client::{Endpoint, Gateway, GatewayOptions};
 use stela_identity::tls::{TlsIdentity, TlsRoots, TlsSettings};
 use stela_identity::{Configuration, Credentials};
@@ -25,7 +25,7 @@ use stela_protocol::block::Block;
 use stela_protocol::{ChannelId, ContractName, OrgId, config};
 use stela_records::keys::EncryptionKeyPair;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
     pub(crate) organization: String,
@@ -36,12 +36,12 @@ pub(crate) struct Settings {
     pub(crate) tls_roots: PathBuf,
     pub(crate) swarm_key: PathBuf,
     pub(crate) encryption_key: PathBuf,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) genesis: Option<PathBuf>,
     pub(crate) peers: Vec<Peer>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Peer {
     pub(crate) organization: String,
@@ -92,6 +92,27 @@ impl Profile {
             folder: folder.to_owned(),
             settings,
         })
+    }
+
+    /// Writes the profile of another user of the same organization on this machine, whose
+    /// certificates are in `folder`.
+    pub(crate) fn derive(&self, folder: &Path) -> anyhow::Result<()> {
+        let own = |path: &Path| std::path::absolute(self.folder.join(path));
+        let settings = Settings {
+            organization: self.settings.organization.clone(),
+            channel: self.settings.channel.clone(),
+            contract: self.settings.contract.clone(),
+            identity: "identity".into(),
+            tls: "tls".into(),
+            tls_roots: own(&self.settings.tls_roots)?,
+            swarm_key: own(&self.settings.swarm_key)?,
+            encryption_key: "encryption.key".into(),
+            genesis: self.settings.genesis.as_deref().map(own).transpose()?,
+            peers: self.settings.peers.clone(),
+        };
+        let path = folder.join("profile.toml");
+        std::fs::write(&path, toml::to_string(&settings)?)
+            .with_context(|| format!("{} cannot be written", path.display()))
     }
 
     /// The user's gateway: her own organization's peer, the others to fail over to.

@@ -84,6 +84,22 @@ pub(crate) async fn open_with(
     encryption: EncryptionKeyPair,
     progress: Arc<dyn Progress>,
 ) -> anyhow::Result<Session> {
+    let swarm_key = SwarmKey::read(&profile.swarm_key())?;
+    let config = NodeConfig::new(profile.blocks(), swarm_key);
+    let node = Node::start(config)
+        .await
+        .context("the own IPFS node did not start")?;
+    open_on(profile, encryption, node, progress).await
+}
+
+/// A session on an IPFS node that runs. Closing the session ends the node: of several on one node,
+/// only the last is closed.
+pub(crate) async fn open_on(
+    profile: &Profile,
+    encryption: EncryptionKeyPair,
+    node: Node,
+    progress: Arc<dyn Progress>,
+) -> anyhow::Result<Session> {
     let mut others = profile.other_encryption()?;
     others.push(profile.encryption()?);
     let own = encryption.public().key_id();
@@ -92,7 +108,6 @@ pub(crate) async fn open_with(
     let configuration = configuration(profile, &network)
         .await
         .context("the gateway does not answer this user; `stela register` makes her known")?;
-    let swarm_key = SwarmKey::read(&profile.swarm_key())?;
     let mut storages = StorageEndpoint::all(configuration.config());
     storages.sort_by_key(|storage| storage.organization != profile.organization);
     let uploader = Uploader::new(
@@ -100,10 +115,6 @@ pub(crate) async fn open_with(
         profile.tls.clone(),
         Arc::clone(&profile.credentials),
     );
-    let config = NodeConfig::new(profile.blocks(), swarm_key);
-    let node = Node::start(config)
-        .await
-        .context("the own IPFS node did not start")?;
     let witness = profile.witness()?.network(profile.channel.clone());
     let reviewers = reviewers(profile, configuration.config())?;
     let session = Session::new(SessionOptions {

@@ -14,6 +14,8 @@
 //! | [`stream`] | encryption and decryption of a record, chunk by chunk |
 //! | [`wrap`] | record keys sealed to recipients |
 //! | [`note`] | notes beside requests for consent |
+//! | [`window`] | a device's observations, and proofs of single ones |
+//! | [`vitals`] | vital signs as FHIR, and thresholds |
 //! | [`care`] | the flow: submit, review, consent, request access, read |
 
 pub mod care;
@@ -23,4 +25,6 @@ pub mod limits;
 pub mod note;
 pub mod padding;
 pub mod stream;
+pub mod vitals;
+pub mod window;
 pub mod wrap;

@@ -79,3 +79,12 @@ pub const READS_MAX: usize = 64;
 
 /// Bytes of a blob that add a second to the time that fetching it may take.
 pub const FETCH_BYTES_PER_SECOND_MIN: u64 = 1 << 20;
+
+/// How long a reader waits before she looks again whether her emergency was answered.
+pub const AWAIT_KEY_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// The most observations of one window.
+pub const WINDOW_OBSERVATIONS_MAX: usize = 10_000;
+
+/// The longest observation of a window, in bytes of JSON.
+pub const OBSERVATION_BYTES_MAX: usize = 16 * 1024;

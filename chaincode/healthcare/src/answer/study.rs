@@ -19,6 +19,9 @@ answer! {
         /// When it was ended before its time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ended: Option<u64>,
+        /// The caller's own name in it, while she takes part.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pseudonym: Option<Id>,
         /// Who may ask for it.
         investigators: Vec<Actor>,
     }

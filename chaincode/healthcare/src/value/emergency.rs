@@ -24,6 +24,17 @@ pub enum EmergencyReason {
     Disaster,
 }
 
+impl EmergencyReason {
+    /// Every one.
+    pub const ALL: &'static [Self] = &[
+        Self::LifeThreatening,
+        Self::Unresponsive,
+        Self::UrgentTreatment,
+        Self::HarmToOthers,
+        Self::Disaster,
+    ];
+}
+
 /// What the review of an emergency access found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -32,6 +43,11 @@ pub enum Finding {
     Justified,
     /// There was none.
     Unjustified,
+}
+
+impl Finding {
+    /// Every one.
+    pub const ALL: &'static [Self] = &[Self::Justified, Self::Unjustified];
 }
 
 macro_rules! refusals {

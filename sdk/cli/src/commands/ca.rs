@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Serialize;
 use stela_consent::Id;
-use stela_identity::{CertificateAuthority, Subject, TlsAuthority, Validity};
+use stela_identity::{CertificateAuthority, Credentials, Subject, TlsAuthority, Validity};
 use stela_protocol::OrgId;
 
 use super::now_ms;
@@ -100,6 +100,17 @@ fn init(organization: &OrgId, folder: &Path, days: u32, output: &Output) -> anyh
     })
 }
 
+/// Issues the certificates of a device into a folder.
+pub(super) fn issue_device(ca: &Path, name: &str, out: &Path, days: u32) -> anyhow::Result<()> {
+    let subject = Subject {
+        common_name: name.to_owned(),
+        role: "device".to_owned(),
+        attributes: BTreeMap::new(),
+        validity: validity(days),
+    };
+    issue(ca, &subject, &["localhost".to_owned()], out).map(drop)
+}
+
 #[derive(Serialize)]
 struct Enrolled {
     fingerprint: String,
@@ -113,6 +124,25 @@ fn enroll(
     out: &Path,
     output: &Output,
 ) -> anyhow::Result<()> {
+    let credentials = issue(ca, subject, hosts, out)?;
+    let enrolled = Enrolled {
+        fingerprint: credentials.fingerprint().to_string(),
+        folder: out.display().to_string(),
+    };
+    output.answer(&enrolled, |enrolled| {
+        format!(
+            "certificate {} in {}",
+            enrolled.fingerprint, enrolled.folder
+        )
+    })
+}
+
+fn issue(
+    ca: &Path,
+    subject: &Subject,
+    hosts: &[String],
+    out: &Path,
+) -> anyhow::Result<Credentials> {
     let identities = CertificateAuthority::load(&ca.join("ca")).with_context(|| {
         format!(
             "no authority in {}; `stela ca init` makes one",
@@ -130,14 +160,5 @@ fn enroll(
     credentials.save(&identity)?;
     tls.issue(&subject.common_name, hosts, subject.validity)?
         .save(&out.join("tls"))?;
-    let enrolled = Enrolled {
-        fingerprint: credentials.fingerprint().to_string(),
-        folder: out.display().to_string(),
-    };
-    output.answer(&enrolled, |enrolled| {
-        format!(
-            "certificate {} in {}",
-            enrolled.fingerprint, enrolled.folder
-        )
-    })
+    Ok(credentials)
 }

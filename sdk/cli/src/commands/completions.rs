@@ -9,7 +9,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use stela_consent::{Category, Confidentiality, Policy, Purpose, Role, SensitivityLabel};
-use stela_healthcare::{ConsentReason, DelegateKind, DelegateScope};
+use stela_healthcare::{ConsentReason, DelegateKind, DelegateScope, EmergencyReason, Finding};
 
 use super::record::code;
 use crate::arguments::Arguments;
@@ -71,6 +71,8 @@ impl Known {
             "kind" => coded(DelegateKind::ALL),
             "scopes" => coded(DelegateScope::ALL),
             "reason" if command == "request" => coded(ConsentReason::ALL),
+            "reason" if command == "break" => coded(EmergencyReason::ALL),
+            "finding" => coded(Finding::ALL),
             "policy" => codes(Policy::ALL),
             "role" => [codes(Role::ALL), codes(&NODE_ROLES)].concat(),
             "organization" => self.organizations.clone(),
@@ -130,6 +132,8 @@ mod tests {
             "rights",
             "second-opinion",
             "Policy-basic-normal",
+            "life-threatening",
+            "unjustified",
         ] {
             assert!(script.contains(word), "{word}");
         }

@@ -6,6 +6,8 @@ mod ca;
 mod channel;
 mod completions;
 mod consent;
+mod device;
+mod emergency;
 mod events;
 mod explain;
 mod export;
@@ -17,6 +19,7 @@ mod receipt;
 mod record;
 mod register;
 mod storage;
+mod study;
 mod update;
 
 use std::path::Path;
@@ -62,6 +65,11 @@ async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
         Command::Patient(command) => people::patient(&load()?, command, output).await,
         Command::Delegate(command) => people::delegate(&load()?, command, output).await,
         Command::Key(command) => key::run(&load()?, command, output).await,
+        Command::Emergency(command) => emergency::run(&load()?, command, output).await,
+        Command::Study(command) => study::run(&load()?, command, output).await,
+        Command::Device(command) => {
+            device::run(Path::new(&arguments.profile), command, output).await
+        }
         Command::Access(command) => access::run(&load()?, command, output).await,
         Command::Share { record, version } => {
             consent::share(&load()?, record, version, output).await

@@ -39,6 +39,17 @@ pub struct Opened {
     pub metadata: Metadata,
 }
 
+/// A committed permit, as its reader asked for it.
+#[derive(Debug, Clone)]
+pub(super) struct Permitted {
+    /// The patient, or her pseudonym.
+    pub(super) patient: Id,
+    pub(super) record: Id,
+    pub(super) version: u32,
+    pub(super) decision: AccessDecision,
+    pub(super) submitted: Submitted,
+}
+
 /// What a records officer has before her; it was verified to its end.
 #[derive(Debug)]
 pub enum Reviewed {
@@ -100,20 +111,61 @@ impl Session {
             self.forget_read((record, version));
             return Err(ReadError::Denied(Box::new(decision)));
         }
-        let request = Some(Hex(submitted.status.transaction.0));
-        let request = ReadGrantRequest {
+        self.granted(Permitted {
             patient,
             record,
             version,
-            request,
+            decision,
+            submitted,
+        })
+        .await
+    }
+
+    /// What is needed to read with a committed permit.
+    async fn granted(&self, permitted: Permitted) -> Result<Reading, ReadError> {
+        let request = ReadGrantRequest {
+            patient: permitted.patient,
+            record: permitted.record,
+            version: permitted.version,
+            request: Some(Hex(permitted.submitted.status.transaction.0)),
         };
         let grant: ReadGrant = self.ask_both("read_grant", &request).await?;
         check(&grant, &request)?;
         Ok(Reading {
-            decision,
-            submitted,
+            decision: permitted.decision,
+            submitted: permitted.submitted,
             grant,
         })
+    }
+
+    /// Reads with a committed permit into a file, as [`read`](Self::read) does.
+    pub(super) async fn read_permitted(
+        &self,
+        permitted: Permitted,
+        file: &Path,
+    ) -> Result<Opened, ReadError> {
+        let reading = self.granted(permitted).await?;
+        self.read_granted(reading, file).await
+    }
+
+    /// The document that a permit opens, in memory.
+    pub(super) async fn document(&self, reading: &Reading) -> Result<Document, ReadError> {
+        let version = &reading.grant.record;
+        let name = (version.record, version.version);
+        let decryptor = self.decryptor(reading).await?;
+        let blob = self.fetch(reading, &decryptor).await?;
+        let decrypted = decryptor.decrypt_document(blob).await;
+        Ok(self.settle(name, decrypted)?)
+    }
+
+    async fn read_granted(&self, reading: Reading, file: &Path) -> Result<Opened, ReadError> {
+        let version = &reading.grant.record;
+        let name = (version.record, version.version);
+        let decryptor = self.decryptor(&reading).await?;
+        let blob = self.fetch(&reading, &decryptor).await?;
+        let decrypted = decryptor.decrypt_to_file(blob, file).await;
+        let metadata = self.settle(name, decrypted)?;
+        Ok(Opened { reading, metadata })
     }
 
     /// Reads a version into a file: asks for access, opens the key, finds and fetches the
@@ -135,11 +187,7 @@ impl Session {
         file: &Path,
     ) -> Result<Opened, ReadError> {
         let reading = self.open(patient, record, version, purpose).await?;
-        let decryptor = self.decryptor(&reading).await?;
-        let blob = self.fetch(&reading, &decryptor).await?;
-        let decrypted = decryptor.decrypt_to_file(blob, file).await;
-        let metadata = self.settle((record, version), decrypted)?;
-        Ok(Opened { reading, metadata })
+        self.read_granted(reading, file).await
     }
 
     /// Opens a version for review, as a records officer, and verifies it to its end. A document up

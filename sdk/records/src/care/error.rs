@@ -226,6 +226,18 @@ pub enum ShareError {
     /// Too many recipients for one list.
     #[error(transparent)]
     Wraps(#[from] crate::format::WrapListError),
+    /// The reader of an emergency permit has published no encryption key.
+    #[error("the reader {reader} has published no encryption key to wrap the record's for")]
+    NoReaderKey {
+        /// The reader's certificate.
+        reader: stela_consent::Fingerprint,
+    },
+    /// The user takes no part in the study.
+    #[error("you take no part in study {study}")]
+    NotEnrolled {
+        /// The study.
+        study: stela_consent::Id,
+    },
     /// The ledger could not be asked, or the transaction was not made.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -237,7 +249,10 @@ impl ShareError {
         match self {
             Self::Key(error) => error.is_retryable(),
             Self::Ledger(error) => error.is_retryable(),
-            Self::Seal(_) | Self::Wraps(_) => false,
+            Self::Seal(_)
+            | Self::Wraps(_)
+            | Self::NoReaderKey { .. }
+            | Self::NotEnrolled { .. } => false,
         }
     }
 }
@@ -246,7 +261,7 @@ impl ShareError {
 #[derive(Debug, thiserror::Error)]
 pub enum ConsentRequestError {
     /// The patient has published no encryption key for the note.
-    #[error("patient {patient} has published no encryption key; ask without a note")]
+    #[error("patient {patient} has published no encryption key to seal a note to")]
     NoPatientKey {
         /// The patient.
         patient: stela_consent::Id,

@@ -20,6 +20,13 @@
 //!   [erases](Session::erase) it or [says why not](Session::decline_erasure); she learns to whom her
 //!   records were [disclosed](Session::accounting) and [who can have read](Session::readers) them.
 //!
+//! * in an emergency a practitioner [breaks the glass](Session::break_glass), an officer who has the
+//!   key [answers](Session::answer_emergency), and a privacy officer
+//!   [reviews](Session::review_emergency) it;
+//! * a patient [joins](Session::enrol) a study under a pseudonym; its investigators
+//!   [count](Session::study_cohort) and [read](Session::read_for_study);
+//! * a bound device [submits](Session::submit_window) its observations in windows.
+//!
 //! Records may be large: everything but a document up to
 //! [`DOCUMENT_BYTES_MAX`](crate::limits::DOCUMENT_BYTES_MAX) under review goes through in constant
 //! memory. What is interrupted goes on where it was: an upload by [`Session::resume`], with the
@@ -31,6 +38,8 @@ mod access;
 mod certificates;
 mod consents;
 mod delegates;
+mod devices;
+mod emergency;
 mod error;
 mod kept;
 mod keys;
@@ -41,11 +50,14 @@ mod requests;
 mod rights;
 mod session;
 mod share;
+mod studies;
 mod submit;
 mod uploads;
 
 pub use access::{Opened, Reading, Reviewed};
 pub use consents::{Granted, SharedVersion, UnsharedVersion};
+pub use devices::{Anchored, NewWindow, OpenWindowError};
+pub use emergency::{EmergencyError, EmergencyReadError, Glass};
 pub use error::{
     AccessError, ConsentError, ConsentRequestError, KeyError, LedgerError, ReadError, ShareError,
     SubmitError,
@@ -56,6 +68,7 @@ pub use progress::{Progress, Silent, Stage};
 pub use requests::ConsentAsked;
 pub use session::{Session, SessionOptions};
 pub use share::Rewrapped;
+pub use studies::ForStudy;
 pub use submit::{NewRecord, Submission};
 pub use uploads::{Unfinished, Upload};
 

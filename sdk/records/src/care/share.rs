@@ -104,11 +104,21 @@ impl Session {
         version: &RecordVersion,
         recipients: &Recipients,
     ) -> Result<usize, ShareError> {
+        self.share_as(version, version, recipients).await
+    }
+
+    /// Wraps the key of a version under the label of what its readers are shown.
+    pub(super) async fn share_as(
+        &self,
+        version: &RecordVersion,
+        shown: &RecordVersion,
+        recipients: &Recipients,
+    ) -> Result<usize, ShareError> {
         if recipients.is_empty() {
             return Ok(0);
         }
         let key = self.open_key(version).await?;
-        let label = self.label(version)?;
+        let label = self.label(shown)?;
         self.publish(
             version.patient,
             version.record,

@@ -174,7 +174,7 @@ impl Session {
     }
 
     /// Encrypts a document into blocks that stay on this machine, and says what is to be submitted.
-    async fn encrypt(
+    pub(super) async fn encrypt(
         &self,
         (record, version): (Id, u32),
         new: &NewRecord,
@@ -346,7 +346,11 @@ impl Session {
         organization_of(&self.options.organization)
     }
 
-    async fn hold(&self, cid: &cid::Cid, bytes: u64) -> Result<Vec<String>, SubmitError> {
+    pub(super) async fn hold(
+        &self,
+        cid: &cid::Cid,
+        bytes: u64,
+    ) -> Result<Vec<String>, SubmitError> {
         let options = &self.options;
         let (needed, progress) = (options.holders_min, &*options.progress);
         progress.begin(Stage::Hold, bytes * needed as u64);
