@@ -20,13 +20,25 @@ use crate::limits::{CONSENSUS_QUEUE_MAX, INPUTS_PER_TURN_MAX, SUBMIT_QUEUE_MAX, 
 use crate::links::{Link, Links};
 use crate::pending::Admitted;
 
-/// Why a channel stopped by itself; the process has to end.
-#[derive(Debug)]
+/// That a channel stopped by itself; the process has to end.
+#[derive(Debug, thiserror::Error)]
+#[error("channel {channel}: {cause}")]
 pub struct Fault {
     /// The channel.
     pub channel: ChannelId,
     /// What happened.
-    pub reason: String,
+    pub cause: FaultCause,
+}
+
+/// Why a channel stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultCause {
+    /// Its disk failed, or its data is damaged.
+    #[error(transparent)]
+    Chain(#[from] ChainFault),
+    /// This program is wrong.
+    #[error("a fault of this program; the log has the details")]
+    Panic,
 }
 
 /// Milliseconds since the Unix epoch by this machine's clock.
@@ -154,13 +166,14 @@ pub fn start(
 
 fn run(runtime: &tokio::runtime::Runtime, driver: Driver, faults: &mpsc::UnboundedSender<Fault>) {
     let channel = driver.channel.clone();
-    let reason = match catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver.run()))) {
+    let cause = match catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver.run()))) {
         Ok(Ok(())) => return,
-        Ok(Err(fault)) => fault.to_string(),
-        Err(_) => "a fault of this program; the log has the details".to_owned(),
+        Ok(Err(fault)) => FaultCause::Chain(fault),
+        Err(_) => FaultCause::Panic,
     };
+    tracing::error!(%channel, error = %cause, "the channel cannot go on");
     // Nobody listens only when the process is ending anyway.
-    let _ = faults.send(Fault { channel, reason });
+    let _ = faults.send(Fault { channel, cause });
 }
 
 struct Driver {
@@ -370,7 +383,8 @@ mod tests {
         let handle = start(chain, kv.clone(), links, stop, faults).unwrap();
         let fault = tokio::time::timeout(Duration::from_secs(60), faulty.recv());
         let fault = fault.await.unwrap().unwrap();
-        assert!(fault.reason.contains("fsync failed"), "{}", fault.reason);
+        let fault = fault.to_string();
+        assert!(fault.contains("fsync failed"), "{fault}");
         handle.join();
         // Not even its vote for itself was kept.
         assert_eq!(handle.view().borrow().head, BlockNumber(0));
@@ -407,7 +421,8 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(fault.channel, id);
-        assert!(fault.reason.contains("told to fail"), "{}", fault.reason);
+        let fault = fault.cause.to_string();
+        assert!(fault.contains("told to fail"), "{fault}");
         handle.join();
         assert_eq!(view.borrow().deliverable, BlockNumber(1));
         assert!(

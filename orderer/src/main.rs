@@ -96,8 +96,8 @@ async fn serve(settings: Settings, last_words: &mut LastWords) -> Result<(), Fai
     tokio::select! {
         ended = &mut server => return ended.map_err(|error| failure(FAULT)(error.into())),
         Some(fault) = faulty.recv() => {
-            let error = anyhow::anyhow!("channel {}: {}", fault.channel, fault.reason);
-            return Err(failure(FAULT)(error.context("stopped, because a channel cannot go on")));
+            let error = anyhow::Error::from(fault).context("stopped, because a channel cannot go on");
+            return Err(failure(FAULT)(error));
         }
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
