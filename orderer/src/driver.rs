@@ -294,65 +294,15 @@ mod tests {
     use crate::channel::Channel;
     use crate::consortium::{CHANNEL, Consortium, encoded, registration, sign};
     use crate::layout::FAMILIES;
-    use bytes::Bytes;
     use std::time::Duration;
     use stela_identity::tls::{TlsRoots, TlsSettings};
     use stela_protocol::transaction::Envelope;
-    use stela_store::{Direction, Durability, Family, KvRead, MemoryKv, StoreError, WriteBatch};
+    use stela_store::MemoryKv;
 
     fn envelope(consortium: &Consortium) -> Admitted {
         let client = consortium.organizations[0].member("client", "practitioner");
         let bytes = sign(registration(CHANNEL, &client, now_ms()), &client);
         Admitted::parsed(&Envelope::decode(bytes.clone()).unwrap(), bytes)
-    }
-
-    /// A disk whose writes reach the machine's memory and never the disk.
-    struct WithoutSync(MemoryKv);
-
-    impl KvRead for WithoutSync {
-        fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-            self.0.get(family, key)
-        }
-
-        fn multi_get(
-            &self,
-            family: Family,
-            keys: &[&[u8]],
-        ) -> Result<Vec<Option<Bytes>>, StoreError> {
-            self.0.multi_get(family, keys)
-        }
-
-        fn range(
-            &self,
-            family: Family,
-            start: &[u8],
-            end: Option<&[u8]>,
-            limit: usize,
-            direction: Direction,
-        ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-            self.0.range(family, start, end, limit, direction)
-        }
-    }
-
-    impl Kv for WithoutSync {
-        fn snapshot(&self) -> Arc<dyn KvRead> {
-            self.0.snapshot()
-        }
-
-        fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StoreError> {
-            self.0.write(batch, Durability::Buffered)?;
-            match durability {
-                Durability::Buffered => Ok(()),
-                Durability::Synced => Err(StoreError::Io {
-                    operation: "fsync",
-                    reason: "the disk lost it".to_owned(),
-                }),
-            }
-        }
-
-        fn erase(&self, family: Family, keys: &[&[u8]]) -> Result<(), StoreError> {
-            self.0.erase(family, keys)
-        }
     }
 
     fn opened(consortium: &Consortium, kv: Arc<dyn Kv>) -> Chain {
@@ -373,9 +323,9 @@ mod tests {
     async fn what_was_not_synced_is_never_acknowledged() {
         let consortium = Consortium::new(now_ms(), &["localhost:1".to_owned()]);
         let channel = Channel::from_genesis(encoded(&consortium.genesis())).unwrap();
-        let memory = MemoryKv::new(FAMILIES);
-        channel.create(&memory).unwrap();
-        let kv = Arc::new(WithoutSync(memory));
+        let kv = Arc::new(MemoryKv::new(FAMILIES));
+        channel.create(kv.as_ref()).unwrap();
+        kv.set_losing(true);
         let chain = opened(&consortium, kv.clone());
         let (faults, mut faulty) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
@@ -388,7 +338,7 @@ mod tests {
         handle.join();
         // Not even its vote for itself was kept.
         assert_eq!(handle.view().borrow().head, BlockNumber(0));
-        let found = crate::log::Log::open(Arc::new(kv.0.crash())).unwrap();
+        let found = crate::log::Log::open(Arc::new(kv.crash())).unwrap();
         assert_eq!(found.hard_state().term, 0);
     }
 
