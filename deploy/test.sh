@@ -88,14 +88,10 @@ conclude() {
 }
 
 set_up() {
-    local settings
     if ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
         run_quietly "adding rustfmt and clippy" rustup component add rustfmt clippy || return
     fi
-    settings=$(./deploy/wasm-target.sh) || return
-    set -a
-    eval "$settings"
-    set +a
+    use_wasm_target || return
     install_cargo_deny || return
     say "$(rustc --version); WASM: $STELA_WASM_SOURCE; target folder: $CARGO_TARGET_DIR"
 }
