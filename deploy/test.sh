@@ -31,7 +31,7 @@ main() {
     stage "build" run cargo build --locked --workspace --bins
     stage_after "build" "contract" run ./deploy/build-contract.sh
     stage_after "contract" "tests" run_tests
-    stage_after "build" "interop" run ./deploy/interop.sh
+    stage_after "contract" "interop" run ./deploy/interop.sh
     stage_after "contract" "demo" run_demo
     stage_after "contract" "large study" run_large
     stage_after "contract" "faults" run_faults

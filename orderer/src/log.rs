@@ -640,7 +640,7 @@ mod tests {
         assert_eq!(log.check_read(), Ok(()));
         assert_eq!(read(&log, 1, 5, u64::MAX), [(1, 1), (2, 1)]);
         assert!(matches!(log.check_read(), Err(StoreError::Corrupt { .. })));
-        assert_eq!(read(&log, 3, 5, u64::MAX), []);
+        assert!(read(&log, 3, 5, u64::MAX).is_empty());
     }
 
     #[test]
