@@ -629,18 +629,22 @@ mod tests {
 
     #[test]
     fn an_entry_that_cannot_be_read_is_left_out_and_told() {
-        let kv = new_kv();
-        let mut log = Log::open(kv.clone()).unwrap();
-        append(&kv, &mut log, entries(1, &[1, 1, 1, 1]));
-        let log = Log::open(kv.clone()).unwrap();
-        let mut batch = WriteBatch::new();
-        batch.put(LOG, layout::key(3), Bytes::from_static(b"damaged"));
-        kv.write(batch, Durability::Synced).unwrap();
-        assert_eq!(read(&log, 4, 5, u64::MAX), [(4, 1)]);
-        assert_eq!(log.check_read(), Ok(()));
-        assert_eq!(read(&log, 1, 5, u64::MAX), [(1, 1), (2, 1)]);
-        assert!(matches!(log.check_read(), Err(StoreError::Corrupt { .. })));
-        assert!(read(&log, 3, 5, u64::MAX).is_empty());
+        let of_another_term = encode_entry(&entries(3, &[2])[0]);
+        for damaged in [Bytes::from_static(b"damaged"), of_another_term] {
+            let kv = new_kv();
+            let mut log = Log::open(kv.clone()).unwrap();
+            append(&kv, &mut log, entries(1, &[1, 1, 1, 1]));
+            let log = Log::open(kv.clone()).unwrap();
+            let mut batch = WriteBatch::new();
+            batch.put(LOG, layout::key(3), damaged);
+            kv.write(batch, Durability::Synced).unwrap();
+            assert_eq!(read(&log, 4, 5, u64::MAX), [(4, 1)]);
+            assert_eq!(log.check_read(), Ok(()));
+            assert_eq!(read(&log, 1, 5, u64::MAX), [(1, 1), (2, 1)]);
+            let found = log.check_read();
+            assert!(matches!(found, Err(StoreError::Corrupt { .. })));
+            assert!(read(&log, 3, 5, u64::MAX).is_empty());
+        }
     }
 
     #[test]
