@@ -84,6 +84,7 @@ impl Trial<'_> {
         self.copy_from_the_daemon().await?;
         self.mend().await?;
         self.be_away().await?;
+        self.be_well().await?;
         self.network.stop()
     }
 
@@ -228,6 +229,17 @@ impl Trial<'_> {
             .await?;
         self.confirm(&record, 2).await?;
         self.done("without its daemon a storage node holds nothing; with it again, everything");
+        Ok(())
+    }
+
+    /// The doctor knows storage nodes with daemons, in the network and on their own machine.
+    async fn be_well(&self) -> anyhow::Result<()> {
+        let administrator = self.stela(&administrator(WITH_DAEMON)?);
+        administrator.run(&["doctor"]).await?;
+        let home = self.network.node_folder(&self.storage(WITH_DAEMON)?);
+        let file = home.join("storage.toml").display().to_string();
+        administrator.run(&["doctor", "--config", &file]).await?;
+        self.done("the doctor finds nothing wrong");
         Ok(())
     }
 
