@@ -195,6 +195,18 @@ fn a_wrong_verdict_is_named_by_block_and_transaction_and_not_overwritten_unasked
 }
 
 #[test]
+fn another_state_hash_is_named_and_not_overwritten_unasked() {
+    let old = old();
+    let (key, value) = entries(&old.kv, layout::CODES).remove(2);
+    put(&old.kv, layout::CODES, &key, flipped(&value, 1));
+    let (stored, new): (_, Arc<dyn Kv>) = (Stored(old.kv.clone()), memory());
+    let derived = derive(&stored, &new, old.channel.id(), &a()).unwrap();
+    let refused = acceptable(old.channel.id(), &derived, RebuildOptions::default());
+    let words = refused.unwrap_err().to_string();
+    assert!(words.contains("block 2: the state hash stored"), "{words}");
+}
+
+#[test]
 fn a_rebuilt_ledger_is_whole_only_when_it_is_finished() {
     let old = old();
     let (key, value) = entries(&old.kv, layout::STATE).remove(0);
@@ -210,6 +222,11 @@ fn a_rebuilt_ledger_is_whole_only_when_it_is_finished() {
         what: "a key".to_owned(),
     };
     old.channel.halt(halt);
+    let problems = found(&old).problems;
+    assert!(
+        problems.iter().any(|problem| problem.contains("halted")),
+        "{problems:?}"
+    );
     let (stored, memory) = (Stored(old.kv.clone()), memory());
     let new: Arc<dyn Kv> = memory.clone();
     let derived = derive(&stored, &new, old.channel.id(), &a()).unwrap();

@@ -12,6 +12,7 @@ use stela_consent::{Category, Confidentiality, Id, Organization, Purpose, Role, 
 use stela_healthcare::{DeclineReason, EraseReason, ErasureGround, RejectReason};
 use stela_protocol::OrgId;
 
+use crate::commands::Named;
 use crate::failure::EXIT_CODES;
 pub(crate) use care::*;
 pub(crate) use people::*;
@@ -505,11 +506,12 @@ pub(crate) enum Update {
     },
     /// Propose to revoke certificates: of identities, of TLS, or both.
     Revoke {
-        /// Their fingerprints (SHA-256 of the certificate).
-        #[arg(required = true)]
-        fingerprints: Vec<stela_consent::Hex<32>>,
-        /// Who issued them, since a certificate is revoked in that organization's list alone; without
-        /// it, the profile's organization.
+        /// The certificates: files (PEM), or fingerprints (SHA-256 of the certificate).
+        #[arg(required = true, value_name = "CERTIFICATE")]
+        certificates: Vec<Named>,
+        /// Who issued them, since a certificate is revoked in that organization's list alone. A file
+        /// says it itself, and so does the configuration of its orderers and peers; of other
+        /// fingerprints it is the profile's organization, unless this says otherwise.
         #[arg(long)]
         organization: Option<OrgId>,
         #[command(flatten)]

@@ -1,5 +1,7 @@
 //! Changes of the channel's configuration, on their way from administrator to administrator.
 
+mod revoked;
+
 use std::fs::OpenOptions;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -12,6 +14,8 @@ use stela_identity::config_update::SignerError;
 use stela_identity::{Configuration, Identity};
 use stela_protocol::{Hash32, Message, hash, pb};
 
+use self::revoked::Certificate;
+pub(crate) use self::revoked::Named;
 use super::now_ms;
 use crate::arguments::{Proposed, Update};
 use crate::configuration::{Difference, difference, from_json, from_pem, to_json};
@@ -62,7 +66,7 @@ async fn propose(profile: &Profile, command: Update, output: &Output) -> anyhow:
     let network = known(profile).await?;
     let base = session::configuration(profile, &network).await?;
     let mut config = decoded(&base)?;
-    let proposed = edit(profile, &mut config, command)?;
+    let proposed = edit(profile, &mut config, command, output)?;
     let update = ChannelUpdate::propose(base, config, &proposed.description)?;
     create(&proposed.out, &update.to_json())?;
     output.answer(&Shown::of(&update)?, |shown| {
@@ -83,6 +87,7 @@ fn edit(
     profile: &Profile,
     config: &mut pb::ChannelConfig,
     command: Update,
+    output: &Output,
 ) -> anyhow::Result<Proposed> {
     match command {
         Update::Propose {
@@ -95,19 +100,20 @@ fn edit(
             Ok(proposed)
         }
         Update::Revoke {
-            fingerprints,
+            certificates,
             organization,
             proposed,
         } => {
-            let id = organization.unwrap_or_else(|| profile.organization.clone());
-            let mut organizations = config.organizations.iter_mut();
-            let member = organizations.find(|member| member.id == id.as_str());
-            let member = member.with_context(|| format!("{id} is not a member"))?;
-            for fingerprint in fingerprints {
-                let fingerprint = fingerprint.0.to_vec();
-                if !member.revoked.iter().any(|known| *known == fingerprint) {
-                    member.revoked.push(fingerprint.into());
+            for named in &certificates {
+                let certificate = Certificate::find(named, config)?;
+                let (own, fingerprint) = (&profile.organization, certificate.fingerprint);
+                let list = certificate.list(organization.as_ref(), own)?;
+                if organization.is_none() && list != *own {
+                    output.warn(&format!(
+                        "{list} issued certificate {fingerprint}: it is revoked in the list of {list}"
+                    ));
                 }
+                revoked::revoke(config, &list, &fingerprint)?;
             }
             Ok(proposed)
         }
