@@ -34,7 +34,8 @@ main() {
     install_packages missing_interpreters
     [ -e "$kubo/complete" ] || fetch_kubo
     [ -e "$js_ipfs/complete" ] || fetch_js_ipfs
-    run cargo build --locked -p stela-ipfs --example interop || fail 1 "our side does not build"
+    # Of the whole workspace, so that nothing is compiled again with fewer features.
+    run cargo build --locked --workspace --example interop || fail 1 "our side does not build"
     local ours=$CARGO_TARGET_DIR/debug/examples/interop
     say "Kubo in the same private swarm"
     run "$ours" kubo "$(command -v python3)" "$source_folder/kubo.py" "$library" ||
