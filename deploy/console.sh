@@ -21,6 +21,18 @@ fail() {
     exit "$1"
 }
 
+# help_if_asked ARGUMENT...: prints the script's `usage` and ends it when an argument asks for that.
+help_if_asked() {
+    local argument
+    for argument in "$@"; do
+        case $argument in -h | --help | help)
+            usage
+            exit
+            ;;
+        esac
+    done
+}
+
 # duration SECONDS: "7 s" or "12 min 03 s".
 duration() {
     if [ "$1" -lt 60 ]; then

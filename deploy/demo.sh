@@ -4,6 +4,9 @@
 
 set -euo pipefail
 
+# shellcheck source=deploy/console.sh
+source "$(dirname "${BASH_SOURCE[0]}")/console.sh"
+
 usage() {
     cat <<'USAGE'
 Usage: ./deploy/demo.sh [OPTIONS OF stela-demo]
@@ -24,18 +27,6 @@ Environment:
 Exit codes: 0 all shown; 1 something failed; 3 an administrator must install Debian packages;
 4 the Rust toolchain is missing or too old. In the last two cases it says what to do.
 USAGE
-}
-
-wants_help() {
-    local argument
-    for argument in "$@"; do
-        case $argument in -h | --help | help) return 0 ;; esac
-    done
-    return 1
-}
-
-show_help() {
-    usage
     local demo=${CARGO_TARGET_DIR:-${STELA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stela}/target}/debug/stela-demo
     if [ -x "$demo" ]; then
         printf '\n'
@@ -43,24 +34,14 @@ show_help() {
     fi
 }
 
-if wants_help "$@"; then
-    show_help
-    exit
-fi
+help_if_asked "$@"
 
 # shellcheck source=deploy/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$STELA_ROOT"
 
 started=$SECONDS
-settings=$(./deploy/wasm-target.sh)
-set -a
-eval "$settings"
-set +a
-run cargo build --locked --workspace --bins || fail 1 "the build failed; the reason is above"
-run ./deploy/build-contract.sh
+build_network
 say "ready after $(duration $((SECONDS - started)))"
 
-out=(--out "$STELA_ROOT/target/demo")
-case " $* " in *" --out"[\ =]*) out=() ;; esac
-exec "$CARGO_TARGET_DIR/debug/stela-demo" "${out[@]}" "$@"
+become stela-demo "$@"

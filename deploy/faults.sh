@@ -4,6 +4,9 @@
 
 set -euo pipefail
 
+# shellcheck source=deploy/console.sh
+source "$(dirname "${BASH_SOURCE[0]}")/console.sh"
+
 usage() {
     cat <<'USAGE'
 Usage: ./deploy/faults.sh [--rounds N] [--seed S] [--only KIND,...] [OPTIONS OF stela-faults]
@@ -28,26 +31,11 @@ in setup.sh.
 USAGE
 }
 
-for argument in "$@"; do
-    case $argument in
-    -h | --help)
-        usage
-        exit
-        ;;
-    esac
-done
+help_if_asked "$@"
 
 # shellcheck source=deploy/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$STELA_ROOT"
 
-settings=$(./deploy/wasm-target.sh)
-set -a
-eval "$settings"
-set +a
-run cargo build --locked --workspace --bins || fail 1 "the build failed; the reason is above"
-run ./deploy/build-contract.sh
-
-out=(--out "$STELA_ROOT/target/faults")
-case " $* " in *" --out"[\ =]*) out=() ;; esac
-exec "$CARGO_TARGET_DIR/debug/stela-faults" "${out[@]}" "$@"
+build_network
+become stela-faults "$@"

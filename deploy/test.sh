@@ -31,7 +31,7 @@ main() {
     stage "build" run cargo build --locked --workspace --bins
     stage_after "build" "contract" run ./deploy/build-contract.sh
     stage_after "contract" "tests" run_tests
-    stage_after "build" "interop" run ./deploy/interop.sh
+    stage_after "contract" "interop" run ./deploy/interop.sh
     stage_after "contract" "demo" run_demo
     stage_after "contract" "large study" run_large
     stage_after "contract" "faults" run_faults
@@ -88,14 +88,10 @@ conclude() {
 }
 
 set_up() {
-    local settings
     if ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
         run_quietly "adding rustfmt and clippy" rustup component add rustfmt clippy || return
     fi
-    settings=$(./deploy/wasm-target.sh) || return
-    set -a
-    eval "$settings"
-    set +a
+    use_wasm_target || return
     install_cargo_deny || return
     say "$(rustc --version); WASM: $STELA_WASM_SOURCE; target folder: $CARGO_TARGET_DIR"
 }

@@ -6,14 +6,15 @@
 //! [`verify`] looks at it from outside, with [`canary`] searching files for plaintext. [`large`]
 //! measures what a study of gigabytes costs, and interrupts it wherever it can; [`faults`] does harm
 //! to such a network while clients use it, and checks what must hold; [`trial`] breaks a network in
-//! ten ways and looks at what `stela doctor` says; [`costs`] measures what each function of the
-//! contract costs.
+//! ten ways and looks at what `stela doctor` says; [`interop`] is a network in which a storage node
+//! keeps its blobs in an IPFS daemon; [`costs`] measures what each function of the contract costs.
 
 pub mod canary;
 pub mod cli;
 pub mod costs;
 pub mod evidence;
 pub mod faults;
+pub mod interop;
 pub mod large;
 pub mod limits;
 pub mod materials;

@@ -24,7 +24,7 @@ use stela_identity::{
 use stela_protocol::{FORMAT_VERSION, Hash32, Message, OrgId, pb};
 
 use crate::limits::{CLOCK_SKEW_MS, VALIDITY_MS, WINDOW_MS};
-use crate::topology::{CHANNEL, CONTRACT, Kind, Node, ORGANIZATIONS, Port, Topology};
+use crate::topology::{CHANNEL, CONTRACT, Daemon, Kind, Node, ORGANIZATIONS, Port, Topology};
 
 /// A user for whom a profile is made.
 #[derive(Debug, Clone)]
@@ -318,14 +318,27 @@ fn storage_config(swarm: Port, node: &Node, topology: &Topology) -> String {
             )
         })
         .collect();
+    let (fields, daemon) = match &node.daemon {
+        None => (embedded(swarm), String::new()),
+        Some(daemon) => (String::new(), kubo(daemon)),
+    };
     format!(
         "channel = \"{CHANNEL}\"\ncontract = \"{CONTRACT}\"\n\
-         genesis = \"../../public/genesis.block\"\nswarm_key = \"../../swarm.key\"\n\
-         swarm_listen = [\"{}\"]\nswarm_announce = [\"{}\"]\n{}",
-        multiaddr(swarm.listen),
-        multiaddr(swarm.public),
+         genesis = \"../../public/genesis.block\"\n{fields}{}{daemon}",
         peers.concat()
     )
+}
+
+fn embedded(swarm: Port) -> String {
+    format!(
+        "swarm_key = \"../../swarm.key\"\nswarm_listen = [\"{}\"]\nswarm_announce = [\"{}\"]\n",
+        multiaddr(swarm.listen),
+        multiaddr(swarm.public)
+    )
+}
+
+fn kubo(daemon: &Daemon) -> String {
+    format!("\n[kubo]\napi = \"http://{}\"\n", daemon.api)
 }
 
 /// A socket address as IPFS writes it.

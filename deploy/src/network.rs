@@ -165,6 +165,11 @@ impl Network {
         &self.topology
     }
 
+    /// Takes in one more node, whose folder is made.
+    pub fn add(&mut self, node: Node) {
+        self.topology.nodes.push(node);
+    }
+
     /// Where a node has its configuration, its data and its log.
     pub fn node_folder(&self, node: &Node) -> PathBuf {
         self.folder.join(&node.organization).join(&node.name)
@@ -629,7 +634,11 @@ fn prepare(
         enrolled.push((node.clone(), materials.enrol_node(node)?));
         let home = materials.node_folder(node);
         if node.kind == Kind::Storage {
-            swarm_ids.insert(node.title(), storage_identity(&home.join("data"))?);
+            let peer_id = match &node.daemon {
+                Some(daemon) => daemon.peer_id.clone(),
+                None => storage_identity(&home.join("data"))?,
+            };
+            swarm_ids.insert(node.title(), peer_id);
         }
         let role = node.kind.role();
         std::fs::write(

@@ -60,6 +60,18 @@ pub struct Node {
     pub service: Port,
     /// A storage node's IPFS port.
     pub swarm: Option<Port>,
+    /// The IPFS daemon in which a storage node keeps its blobs, if not in its own process.
+    #[serde(default)]
+    pub daemon: Option<Daemon>,
+}
+
+/// An IPFS daemon, which has the IPFS port of its storage node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Daemon {
+    /// Where it serves `/api/v0`.
+    pub api: SocketAddr,
+    /// Who it is in the swarm.
+    pub peer_id: String,
 }
 
 impl Node {
@@ -111,6 +123,7 @@ impl Topology {
                     kind,
                     service,
                     swarm: (kind == Kind::Storage).then_some(swarm),
+                    daemon: None,
                 });
             }
         }
@@ -125,6 +138,17 @@ impl Topology {
             if let Some(swarm) = &mut node.swarm {
                 swarm.public = swarm.listen;
             }
+        }
+        self
+    }
+
+    /// The same nodes, of which the storage node at `organization` keeps its blobs in a daemon.
+    #[must_use]
+    pub fn with_daemon(mut self, organization: &str, daemon: &Daemon) -> Self {
+        let kept =
+            |node: &&mut Node| node.kind == Kind::Storage && node.organization == organization;
+        for node in self.nodes.iter_mut().filter(kept) {
+            node.daemon = Some(daemon.clone());
         }
         self
     }
@@ -165,7 +189,7 @@ impl Topology {
 }
 
 /// Loopback addresses that were free a moment ago; all are held at once so that they differ.
-fn free_ports(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
+pub(crate) fn free_ports(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
     let listeners: Vec<TcpListener> = (0..count)
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect::<Result<_, _>>()

@@ -1,11 +1,12 @@
 //! The doctor's trial: a real network, ten things that are wrong with it, one after the other, and
-//! what `stela doctor` says about each.
+//! what `stela doctor` says about each. At the end what administrators do to a sound network.
 //!
 //! Every fault is one that happens: files are exchanged in a node's folder, processes are killed, a
 //! clock is shifted under a node by libfaketime, a disk is a small one and really full. Nothing in
 //! the product knows of it. What is wrong must be named at the right node with its cure, and nothing
 //! else may be called wrong.
 
+mod changes;
 mod crowd;
 mod explain;
 mod folders;
@@ -112,6 +113,46 @@ impl<'a> Trial<'a> {
         self.well("the same, to an administrator").await?;
         explain::conflict(self.network).await?;
         (self.say)("  yes  tx explain names the transaction that was in the way");
+        self.storage_report().await?;
+        changes::one_more_orderer(self.network).await?;
+        self.well("with a fourth orderer, which joined by the configuration in force")
+            .await?;
+        changes::revocation(self.network).await?;
+        (self.say)("  yes  a certificate revoked by its file, in the list of who issued it");
+        Ok(())
+    }
+
+    /// Nothing was uploaded, so that nothing is kept; but everything was read.
+    async fn storage_report(&self) -> anyhow::Result<()> {
+        let storage = self.node(Kind::Storage)?;
+        self.doctor.run(&["register"]).await?;
+        let reports = self.doctor.run(&["storage", "report"]).await?.json;
+        let [report] = reports.as_array().map_or(&[][..], Vec::as_slice) else {
+            anyhow::bail!("{PATIENT} has one storage node: {reports}");
+        };
+        let is_its = report["organization"] == PATIENT && report["name"] == storage.name.as_str();
+        let read = report.pointer("/last/ended_ms").is_some_and(Value::is_u64);
+        let sound = report["permanent"] == 0 && report["open"] == 0 && report["wanted"] == 0;
+        let guarded = report["keeps_allow_list"] == true;
+        anyhow::ensure!(is_its && read && sound && guarded, "{report}");
+        let at = storage.service.public.to_string();
+        let same = ["storage", "report", "--node", &at];
+        let same = self.doctor.run(&same).await?.json;
+        anyhow::ensure!(
+            same.pointer("/0/peer_id") == report.get("peer_id"),
+            "{same}"
+        );
+        let other = self.network.topology().node(Kind::Storage, "HospitalA")?;
+        let at = other.service.public.to_string();
+        let refused = self
+            .doctor
+            .attempt(&["storage", "report", "--node", &at])
+            .await?;
+        anyhow::ensure!(
+            refused.code == 1,
+            "another hospital's node reports: {refused:?}"
+        );
+        (self.say)("  yes  storage report, of the own organization's node alone");
         Ok(())
     }
 

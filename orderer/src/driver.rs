@@ -20,13 +20,25 @@ use crate::limits::{CONSENSUS_QUEUE_MAX, INPUTS_PER_TURN_MAX, SUBMIT_QUEUE_MAX, 
 use crate::links::{Link, Links};
 use crate::pending::Admitted;
 
-/// Why a channel stopped by itself; the process has to end.
-#[derive(Debug)]
+/// That a channel stopped by itself; the process has to end.
+#[derive(Debug, thiserror::Error)]
+#[error("channel {channel}: {cause}")]
 pub struct Fault {
     /// The channel.
     pub channel: ChannelId,
     /// What happened.
-    pub reason: String,
+    pub cause: FaultCause,
+}
+
+/// Why a channel stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultCause {
+    /// Its disk failed, or its data is damaged.
+    #[error(transparent)]
+    Chain(#[from] ChainFault),
+    /// This program is wrong.
+    #[error("a fault of this program; the log has the details")]
+    Panic,
 }
 
 /// Milliseconds since the Unix epoch by this machine's clock.
@@ -154,13 +166,14 @@ pub fn start(
 
 fn run(runtime: &tokio::runtime::Runtime, driver: Driver, faults: &mpsc::UnboundedSender<Fault>) {
     let channel = driver.channel.clone();
-    let reason = match catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver.run()))) {
+    let cause = match catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver.run()))) {
         Ok(Ok(())) => return,
-        Ok(Err(fault)) => fault.to_string(),
-        Err(_) => "a fault of this program; the log has the details".to_owned(),
+        Ok(Err(fault)) => FaultCause::Chain(fault),
+        Err(_) => FaultCause::Panic,
     };
+    tracing::error!(%channel, error = %cause, "the channel cannot go on");
     // Nobody listens only when the process is ending anyway.
-    let _ = faults.send(Fault { channel, reason });
+    let _ = faults.send(Fault { channel, cause });
 }
 
 struct Driver {
@@ -281,65 +294,15 @@ mod tests {
     use crate::channel::Channel;
     use crate::consortium::{CHANNEL, Consortium, encoded, registration, sign};
     use crate::layout::FAMILIES;
-    use bytes::Bytes;
     use std::time::Duration;
     use stela_identity::tls::{TlsRoots, TlsSettings};
     use stela_protocol::transaction::Envelope;
-    use stela_store::{Direction, Durability, Family, KvRead, MemoryKv, StoreError, WriteBatch};
+    use stela_store::MemoryKv;
 
     fn envelope(consortium: &Consortium) -> Admitted {
         let client = consortium.organizations[0].member("client", "practitioner");
         let bytes = sign(registration(CHANNEL, &client, now_ms()), &client);
         Admitted::parsed(&Envelope::decode(bytes.clone()).unwrap(), bytes)
-    }
-
-    /// A disk whose writes reach the machine's memory and never the disk.
-    struct WithoutSync(MemoryKv);
-
-    impl KvRead for WithoutSync {
-        fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-            self.0.get(family, key)
-        }
-
-        fn multi_get(
-            &self,
-            family: Family,
-            keys: &[&[u8]],
-        ) -> Result<Vec<Option<Bytes>>, StoreError> {
-            self.0.multi_get(family, keys)
-        }
-
-        fn range(
-            &self,
-            family: Family,
-            start: &[u8],
-            end: Option<&[u8]>,
-            limit: usize,
-            direction: Direction,
-        ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-            self.0.range(family, start, end, limit, direction)
-        }
-    }
-
-    impl Kv for WithoutSync {
-        fn snapshot(&self) -> Arc<dyn KvRead> {
-            self.0.snapshot()
-        }
-
-        fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StoreError> {
-            self.0.write(batch, Durability::Buffered)?;
-            match durability {
-                Durability::Buffered => Ok(()),
-                Durability::Synced => Err(StoreError::Io {
-                    operation: "fsync",
-                    reason: "the disk lost it".to_owned(),
-                }),
-            }
-        }
-
-        fn erase(&self, family: Family, keys: &[&[u8]]) -> Result<(), StoreError> {
-            self.0.erase(family, keys)
-        }
     }
 
     fn opened(consortium: &Consortium, kv: Arc<dyn Kv>) -> Chain {
@@ -360,9 +323,9 @@ mod tests {
     async fn what_was_not_synced_is_never_acknowledged() {
         let consortium = Consortium::new(now_ms(), &["localhost:1".to_owned()]);
         let channel = Channel::from_genesis(encoded(&consortium.genesis())).unwrap();
-        let memory = MemoryKv::new(FAMILIES);
-        channel.create(&memory).unwrap();
-        let kv = Arc::new(WithoutSync(memory));
+        let kv = Arc::new(MemoryKv::new(FAMILIES));
+        channel.create(kv.as_ref()).unwrap();
+        kv.set_losing(true);
         let chain = opened(&consortium, kv.clone());
         let (faults, mut faulty) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
@@ -370,11 +333,12 @@ mod tests {
         let handle = start(chain, kv.clone(), links, stop, faults).unwrap();
         let fault = tokio::time::timeout(Duration::from_secs(60), faulty.recv());
         let fault = fault.await.unwrap().unwrap();
-        assert!(fault.reason.contains("fsync failed"), "{}", fault.reason);
+        let fault = fault.to_string();
+        assert!(fault.contains("fsync failed"), "{fault}");
         handle.join();
         // Not even its vote for itself was kept.
         assert_eq!(handle.view().borrow().head, BlockNumber(0));
-        let found = crate::log::Log::open(Arc::new(kv.0.crash())).unwrap();
+        let found = crate::log::Log::open(Arc::new(kv.crash())).unwrap();
         assert_eq!(found.hard_state().term, 0);
     }
 
@@ -407,7 +371,8 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(fault.channel, id);
-        assert!(fault.reason.contains("told to fail"), "{}", fault.reason);
+        let fault = fault.cause.to_string();
+        assert!(fault.contains("told to fail"), "{fault}");
         handle.join();
         assert_eq!(view.borrow().deliverable, BlockNumber(1));
         assert!(

@@ -4,6 +4,7 @@
 //! its caller says so. Its start moves on: entries before it are Raft's no longer, and whoever needs
 //! one gets a snapshot, which is nothing but the [`Start`]. Blocks before it are read by number.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ pub struct Log {
     last_index: u64,
     terms: Terms,
     cache: Cache,
+    unreadable: RefCell<Option<StoreError>>,
 }
 
 impl Log {
@@ -68,11 +70,20 @@ impl Log {
             last_index,
             terms,
             cache: Cache::default(),
+            unreadable: RefCell::default(),
         })
     }
 
-    /// Reads every committed entry behind `applied`: Raft would end the process without a word when
-    /// it finds one missing or damaged.
+    /// Whether Raft got every entry that it asked for. If not, it went on with fewer, and nothing of
+    /// what it says since may be sent, written or applied.
+    ///
+    /// # Errors
+    /// [`StoreError`] says which entry could not be read first.
+    pub fn check_read(&self) -> Result<(), StoreError> {
+        self.unreadable.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    /// Reads every committed entry behind `applied`, so that damage is found at the start.
     ///
     /// # Errors
     /// [`StoreError`] says which one is.
@@ -213,6 +224,8 @@ impl Storage for Log {
         ))
     }
 
+    /// Raft ends the process when it is told that an entry cannot be read. So those before it are
+    /// the answer, and [`check_read`](Log::check_read) tells.
     fn entries(
         &self,
         low: u64,
@@ -229,7 +242,13 @@ impl Storage for Log {
         let bytes_max = max_size.into().unwrap_or(u64::MAX);
         let (mut entries, mut bytes) = (Vec::new(), 0);
         for index in low..high {
-            let entry = self.entry(index).map_err(raft_error)?;
+            let entry = match self.entry(index) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.unreadable.borrow_mut().get_or_insert(error);
+                    break;
+                }
+            };
             bytes += entry.data.len() as u64;
             if bytes > bytes_max && !entries.is_empty() {
                 break;
@@ -291,10 +310,6 @@ fn conf_state(voters: Vec<u64>) -> ConfState {
         voters,
         ..Default::default()
     }
-}
-
-fn raft_error(error: StoreError) -> raft::Error {
-    StorageError::Other(Box::new(error)).into()
 }
 
 /// Where terms begin: ascending pairs of a term's first index and the term, the first one for the
@@ -610,6 +625,26 @@ mod tests {
         batch.delete(LOG, layout::key(2));
         kv.write(batch, Durability::Synced).unwrap();
         assert!(matches!(Log::open(kv), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_is_left_out_and_told() {
+        let of_another_term = encode_entry(&entries(3, &[2])[0]);
+        for damaged in [Bytes::from_static(b"damaged"), of_another_term] {
+            let kv = new_kv();
+            let mut log = Log::open(kv.clone()).unwrap();
+            append(&kv, &mut log, entries(1, &[1, 1, 1, 1]));
+            let log = Log::open(kv.clone()).unwrap();
+            let mut batch = WriteBatch::new();
+            batch.put(LOG, layout::key(3), damaged);
+            kv.write(batch, Durability::Synced).unwrap();
+            assert_eq!(read(&log, 4, 5, u64::MAX), [(4, 1)]);
+            assert_eq!(log.check_read(), Ok(()));
+            assert_eq!(read(&log, 1, 5, u64::MAX), [(1, 1), (2, 1)]);
+            let found = log.check_read();
+            assert!(matches!(found, Err(StoreError::Corrupt { .. })));
+            assert!(read(&log, 3, 5, u64::MAX).is_empty());
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
-use stela_health::LastWords;
+use stela_health::{LastWords, causes};
 use stela_orderer::driver::now_ms;
 use stela_orderer::limits::STOP_TIMEOUT;
 use stela_orderer::node::{Node, OpenError};
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, error }) => {
-            eprintln!("stela-orderer: {error:#}");
+            eprintln!("stela-orderer: {}", causes(error.as_ref()));
             ExitCode::from(code)
         }
     }
@@ -70,7 +70,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut last_words = LastWords::open(&settings.data_dir);
     let result = runtime.block_on(serve(settings, &mut last_words));
     if let Err(Failure { error, .. }) = &result {
-        last_words.say(now_ms(), &format!("{error:#}"));
+        last_words.say(now_ms(), &causes(error.as_ref()));
     }
     // What is still under way is a stream that nobody waits for.
     runtime.shutdown_timeout(STOP_TIMEOUT);
@@ -96,8 +96,8 @@ async fn serve(settings: Settings, last_words: &mut LastWords) -> Result<(), Fai
     tokio::select! {
         ended = &mut server => return ended.map_err(|error| failure(FAULT)(error.into())),
         Some(fault) = faulty.recv() => {
-            let error = anyhow::anyhow!("channel {}: {}", fault.channel, fault.reason);
-            return Err(failure(FAULT)(error.context("stopped, because a channel cannot go on")));
+            let error = anyhow::Error::from(fault).context("stopped, because a channel cannot go on");
+            return Err(failure(FAULT)(error));
         }
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -185,6 +185,7 @@ fn channel_status(channel: &Channel) -> pb::ChannelStatus {
         header_hash: head.header_hash.to_bytes(),
         state_hash: head.state_hash.to_bytes(),
         halted: channel.halted().unwrap_or_default(),
+        unrecorded: channel.ledger().notes_count() as u64,
         ..Default::default()
     }
 }

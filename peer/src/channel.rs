@@ -23,6 +23,7 @@ use crate::alarm::{Alarm, Contradiction};
 use crate::answer;
 use crate::limits::{REPLAYS_MAX, STATES_AT_START, STREAMS_MAX};
 use crate::membership::Membership;
+use crate::notes::Notes;
 use crate::notify::Waiters;
 use crate::replays::Replays;
 use crate::validation::{self, BlockRefused, Rules, Tip, check_block};
@@ -88,6 +89,7 @@ pub(crate) struct Channel {
     /// Cancelled when the node stops, or when the channel is halted.
     pub(crate) stop: CancellationToken,
     pub(crate) replays: Replays,
+    pub(crate) notes: Notes,
     pub(crate) streams: Arc<Semaphore>,
     /// Told when a commit has left side items missing.
     pub(crate) side_missing: Notify,
@@ -183,6 +185,7 @@ impl Channel {
             halted: RwLock::new(halted),
             stop,
             replays: Replays::new(REPLAYS_MAX),
+            notes: Notes::default(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             side_missing: Notify::new(),
         })

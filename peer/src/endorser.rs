@@ -20,6 +20,7 @@ use crate::channel::Channel;
 use crate::comparison;
 use crate::limits::SIDE_ANSWER_BYTES_MAX;
 use crate::node::Node;
+use crate::notes;
 use crate::requests::{self, Admitted};
 
 /// What other peers call.
@@ -89,7 +90,8 @@ pub(crate) struct Endorsed {
 }
 
 /// Runs the contract on one snapshot and signs the result. The same proposal may be endorsed again
-/// until its transaction is committed.
+/// until its transaction is committed. What the contract wants to be called if it is not is noted
+/// durably before.
 pub(crate) async fn endorse_admitted(
     node: &Arc<Node>,
     admitted: &Admitted,
@@ -98,10 +100,12 @@ pub(crate) async fn endorse_admitted(
         channel, proposal, ..
     } = admitted;
     check_own_certificate(node, channel)?;
+    notes::admit(channel, proposal)?;
     let snapshot = channel.snapshot()?;
     check_not_committed(&snapshot, proposal)?;
     let head = *snapshot.head();
     let execution = run(node, admitted, snapshot, Mode::Endorse).await?;
+    notes::admit(channel, proposal)?;
     let result: Bytes = execution.result.encode_to_vec().into();
     check_result(channel, admitted, &result)?;
     let message = hash::endorsement_message(&admitted.bytes, &result);
@@ -110,6 +114,9 @@ pub(crate) async fn endorse_admitted(
         endorser: node.credentials.fingerprint().to_bytes(),
         signature: Bytes::copy_from_slice(&signature),
     };
+    if let Some(call) = execution.on_absence {
+        notes::keep(node, admitted, call).await?;
+    }
     let (height, state_hash) = (head.height, head.state_hash);
     Ok(Endorsed {
         result,

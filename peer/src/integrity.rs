@@ -128,8 +128,12 @@ impl Link {
 
     /// Whether the head is that of the newest block, which was looked at last.
     pub(crate) fn check_head(&self, head: &Head) -> Result<(), Unsound> {
-        let hash = self.tip.as_ref().map(|(_, hash)| *hash);
-        if hash == Some(head.header_hash) && self.state_hash == Some(head.state_hash) {
+        let is_of_tip = self.tip.as_ref().is_some_and(|(header, hash)| {
+            *hash == head.header_hash
+                && header.last_config == head.last_config
+                && header.time_ms == head.time_ms
+        });
+        if is_of_tip && self.state_hash == Some(head.state_hash) {
             return Ok(());
         }
         damaged("the head is not that of the newest block".to_owned())

@@ -4,7 +4,7 @@
 //! hands her envelope to the orderers; `endorser` runs the contract on a snapshot and signs;
 //! `blocks` fetches blocks, [`validation`] judges them, `channel` commits them and tells who
 //! waits. `admin` joins channels and installs packages, `registration` makes the peer's own
-//! certificate known, `reconciliation` fetches side items that are missing, `comparison` and `alarm`
+//! certificate known, `notes` records what was endorsed and is not submitted, `reconciliation` fetches side items that are missing, `comparison` and `alarm`
 //! compare the state with the other peers', `scrub` looks whether what is stored is still what was
 //! written, `health` says how this peer is, and [`offline`] verifies and rebuilds a ledger.
 //!
@@ -14,6 +14,8 @@
 //! - A channel that was halted is not served before its ledger was rebuilt.
 //! - Nothing is answered to a caller who has not signed what she asks, except to other nodes, and to
 //!   members how this peer is, over mutual TLS.
+//! - What a contract wants to be recorded in any case is on the disk before its endorsement leaves
+//!   this peer.
 //! - Side items leave this peer only to organizations that their commitment names.
 
 mod admin;
@@ -33,6 +35,7 @@ mod integrity;
 pub mod limits;
 pub mod membership;
 mod node;
+mod notes;
 mod notify;
 pub mod offline;
 mod orderers;

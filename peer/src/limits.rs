@@ -85,6 +85,22 @@ pub const SIDE_PURGE_INTERVAL: Duration = Duration::from_secs(30);
 /// After how many windows of the channel a side item is given up by this node's clock alone.
 pub const SIDE_IDLE_WINDOWS: u64 = 4;
 
+/// How long behind its window a transaction that was endorsed may still come, in milliseconds: in a
+/// block that is under way, or by a clock that is behind this node's.
+pub const NOTE_GRACE_MS: u64 = 2_000;
+/// In how many places the endorsers of one transaction wait until they call in its place.
+pub const NOTE_STAGGERS: u64 = 8;
+/// How long the next place waits longer, in milliseconds.
+pub const NOTE_STAGGER_MS: u64 = 500;
+/// How often the notes are looked through for those that are due.
+pub const NOTES_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a call that a note asked for may take to be committed.
+pub const NOTE_COMMIT_WAIT: Duration = Duration::from_secs(10);
+/// The first pause after such a call has failed.
+pub const NOTE_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest of these pauses.
+pub const NOTE_PAUSE_MAX: Duration = Duration::from_secs(120);
+
 /// Heights whose state hash is remembered to compare it with what others report.
 pub const RECENT_STATES_MAX: usize = 4_096;
 /// How far ahead of this peer a reported height may lie to be remembered.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use stela_health::LastWords;
+use stela_health::{LastWords, causes};
 use stela_peer::offline::{self, OfflineError, RebuildOptions};
 use stela_peer::{Clock, Config, Peer, PeerError, Surroundings};
 use stela_protocol::ChannelId;
@@ -97,7 +97,7 @@ fn main() -> ExitCode {
         None => run(arguments.serve.config).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("stela-peer: {error:#}");
+        eprintln!("stela-peer: {}", causes(error.as_ref()));
         ExitCode::from(exit_code(&error))
     })
 }
@@ -184,7 +184,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut last_words = LastWords::open(&config.data);
     let ended = run_until_told(config, surroundings, &mut last_words).await;
     if let Err(error) = &ended {
-        last_words.say(Clock::system().now_ms(), &format!("{error:#}"));
+        last_words.say(Clock::system().now_ms(), &causes(error.as_ref()));
     }
     ended
 }

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::comparison;
 use crate::contracts::Contracts;
 use crate::membership::Membership;
+use crate::notes;
 use crate::offline::folders;
 use crate::orderers::Preferred;
 use crate::reconciliation;
@@ -187,6 +188,9 @@ impl Node {
         let (node, compared) = (self.clone(), channel.clone());
         self.tasks
             .spawn(async move { comparison::run(&node, &compared).await });
+        let (node, noted) = (self.clone(), channel.clone());
+        self.tasks
+            .spawn(async move { notes::run(&node, &noted).await });
         let scrubbed = channel.clone();
         self.tasks.spawn(async move { scrub::run(&scrubbed).await });
         let node = self.clone();

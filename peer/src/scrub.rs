@@ -189,6 +189,25 @@ mod tests {
     }
 
     #[test]
+    fn every_flipped_bit_of_the_head_is_noticed() {
+        let (kv, channel) = filled();
+        let mut notes = entries(&kv, layout::META).into_iter();
+        let (key, value) = notes.find(|(key, _)| &key[..] == b"head").unwrap();
+        for byte in 0..value.len() {
+            let mut flipped = value.to_vec();
+            flipped[byte] ^= 1 << (byte % 8);
+            put(&kv, layout::META, key.clone(), Some(flipped));
+            let found = look(&channel);
+            assert!(
+                matches!(found, Err(Unsound::Damaged(_))),
+                "byte {byte}: {found:?}"
+            );
+        }
+        put(&kv, layout::META, key, Some(value.to_vec()));
+        assert_eq!(look(&channel), Ok(()));
+    }
+
+    #[test]
     fn an_entry_that_was_lost_is_noticed() {
         let (kv, channel) = filled();
         for family in [

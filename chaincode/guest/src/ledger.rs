@@ -168,8 +168,9 @@ pub trait Ledger {
 
     /// Has the endorsing peer itself call `function` with `argument` in a transaction, when the
     /// one that this invocation was endorsed for is not committed in its window: what was found
-    /// must not depend on the will of the one who asked. The last call counts; it is never part of
-    /// the result.
+    /// must not depend on the will of the one who asked. Every endorser makes the call until it is
+    /// committed, or the function refuses it with the code `already-exists`. The last call counts; it
+    /// is never part of the result.
     fn on_absence(&mut self, function: &str, argument: &[u8]);
 
     /// Tells the operators of this peer something; never part of the result.

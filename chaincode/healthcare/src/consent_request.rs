@@ -16,6 +16,7 @@ use crate::patient;
 use crate::request::{
     AnswerConsentRequest, ListConsentRequests, RequestConsent, WithdrawConsentRequest,
 };
+use crate::study;
 use crate::value::{Answer, DelegateScope, RequestState};
 
 /// What the state keeps of a request.
@@ -56,7 +57,7 @@ pub(crate) fn ask(ledger: &mut dyn Ledger, asked: RequestConsent) -> Result<Done
         patient, request, ..
     } = asked;
     patient::load(ledger, &patient)?;
-    must_be_for(&caller, &asked.consent)?;
+    must_be_for(ledger, &caller, &asked.consent)?;
     must_be_timely(&asked, ledger.invocation().timestamp_ms)?;
     let key = keys::consent_request(&patient, &request)?;
     if ledger.get(&key).is_some() {
@@ -77,9 +78,13 @@ pub(crate) fn ask(ledger: &mut dyn Ledger, asked: RequestConsent) -> Result<Done
     tell(ledger, event::CONSENT_REQUESTED, &patient, &request, None)
 }
 
-/// Nobody asks for others than herself, her role at her organization, her organization, or, as a
-/// researcher, a study: whom that opens records to, the study says.
-fn must_be_for(caller: &Caller, consent: &Consent) -> Result<(), ContractError> {
+/// Nobody asks for others than herself, her role at her organization, her organization, or a study
+/// in which she investigates.
+fn must_be_for(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    consent: &Consent,
+) -> Result<(), ContractError> {
     let base = consent.provision();
     if base.kind != ProvisionType::Permit {
         return Err(ContractError::invalid(
@@ -93,7 +98,7 @@ fn must_be_for(caller: &Caller, consent: &Consent) -> Result<(), ContractError> 
             *organization == caller.organization && *role == caller.role
         }
         Some(Actor::Organization(organization)) => *organization == caller.organization,
-        Some(Actor::Study(_)) => caller.role == Role::Researcher,
+        Some(Actor::Study(study)) => study::is_investigator(ledger, caller, study)?,
         Some(Actor::Role(_)) | None => false,
     };
     if own {
@@ -101,7 +106,7 @@ fn must_be_for(caller: &Caller, consent: &Consent) -> Result<(), ContractError> 
     } else {
         Err(ContractError::invalid(
             "consent.actor",
-            "ask for yourself, your role at your organization, your organization, or a study",
+            "ask for yourself, your role at your organization, your organization, or a study of yours",
         ))
     }
 }

@@ -175,7 +175,8 @@ pub(crate) fn judge(
     Ok(judgement)
 }
 
-fn is_investigator(
+/// Whether a caller investigates in a study, by her certificate or by her role.
+pub(crate) fn is_investigator(
     ledger: &dyn Ledger,
     caller: &Caller,
     study: &Id,

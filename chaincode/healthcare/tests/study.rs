@@ -646,3 +646,33 @@ fn a_study_sets_a_higher_floor() {
     let cohort: Cohort = clinic.ask(&researcher(), "study_cohort", of_study());
     assert_eq!((cohort.count, cohort.fewer_than), (None, Some(12)));
 }
+
+#[test]
+fn a_consent_for_a_study_is_asked_for_by_those_who_investigate_in_it() {
+    let mut clinic = institute(None);
+    let patient = clinic.patient.clone();
+    clinic.ok(&patient, "enrol", enrolment(PSEUDONYM));
+    let request = json!({
+        "patient": id(PATIENT),
+        "request": id(0x51),
+        "consent": with(to_study("RSDID"), "id", json!(id(CONSENT))),
+        "reason": "study",
+        "expires": clinic.ledger.time_ms() + HOUR_MS,
+    });
+    let colleague = Caller::new("InstituteD", "researcher", [0x43; 32]);
+    for caller in [colleague, clinic.reader.clone()] {
+        let field = "invalid-argument consent.actor";
+        clinic.refused(&caller, "request_consent", request.clone(), field);
+    }
+    clinic.ok(&researcher(), "request_consent", request);
+    let answer = json!({"patient": id(PATIENT), "request": id(0x51), "decision": "approve"});
+    let more = with(to_study("RSREID"), "id", json!(id(CONSENT)));
+    let broader = with(answer.clone(), "consent", more);
+    let field = "invalid-argument consent.research";
+    clinic.refused(&patient, "answer_consent_request", broader, field);
+    clinic.ok(&patient, "answer_consent_request", answer);
+    assert_eq!(
+        decision(&mut clinic, &researcher(), for_study(PSEUDONYM)),
+        "permit"
+    );
+}

@@ -1,5 +1,5 @@
 //! What a node says of itself: to members while it runs ([`service`]), and in its data folder when
-//! it has to stop ([`LastWords`]).
+//! it has to stop ([`LastWords`]), in one line ([`causes`]).
 //!
 //! Members learn what concerns all of them: who the node is, its clock, how far it has come, and
 //! coarsely how much room its disk has. Strangers learn nothing. Nothing here is a secret: of the
@@ -9,11 +9,13 @@
 //! |---|---|
 //! | `last-words` | why and when the node had to stop; zeros if it did not |
 
+mod causes;
 mod disk;
 mod last_words;
 pub mod limits;
 mod service;
 
+pub use causes::causes;
 pub use disk::{Room, free_bytes};
 pub use last_words::{FILE_NAME, LastWords, Words};
 pub use service::{Joined, Node, Profile, service};

@@ -43,6 +43,8 @@ pub enum ErrorCode {
     OrdererUnavailable,
     /// There is more to do than can be done now.
     Overloaded,
+    /// Requests of this caller were endorsed and not submitted, and are not recorded yet.
+    TooManyUnrecorded,
     /// What was asked for was pruned or never existed.
     OutOfRange,
     /// It did not happen in time.
@@ -56,7 +58,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::Malformed,
         Self::TooLarge,
         Self::Expired,
@@ -75,6 +77,7 @@ impl ErrorCode {
         Self::EndorsementMismatch,
         Self::OrdererUnavailable,
         Self::Overloaded,
+        Self::TooManyUnrecorded,
         Self::OutOfRange,
         Self::Timeout,
         Self::Unavailable,
@@ -103,6 +106,7 @@ impl ErrorCode {
             Self::EndorsementMismatch => "endorsement_mismatch",
             Self::OrdererUnavailable => "orderer_unavailable",
             Self::Overloaded => "overloaded",
+            Self::TooManyUnrecorded => "too_many_unrecorded",
             Self::OutOfRange => "out_of_range",
             Self::Timeout => "timeout",
             Self::Unavailable => "unavailable",
@@ -119,6 +123,7 @@ impl ErrorCode {
                 | Self::EndorsementMismatch
                 | Self::OrdererUnavailable
                 | Self::Overloaded
+                | Self::TooManyUnrecorded
                 | Self::Timeout
                 | Self::Unavailable
         )
@@ -137,7 +142,9 @@ impl ErrorCode {
                 Code::FailedPrecondition
             }
             Self::EndorsementMismatch => Code::Aborted,
-            Self::ContractFailed | Self::Overloaded => Code::ResourceExhausted,
+            Self::ContractFailed | Self::Overloaded | Self::TooManyUnrecorded => {
+                Code::ResourceExhausted
+            }
             Self::OutOfRange => Code::OutOfRange,
             Self::Timeout => Code::DeadlineExceeded,
             Self::EndorsersUnavailable | Self::OrdererUnavailable | Self::Unavailable => {

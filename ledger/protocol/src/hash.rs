@@ -24,6 +24,8 @@ pub mod domain {
     pub const ADMIN: &[u8] = b"stela/v1/admin\0";
     /// An administrator's signature of a change of the configuration.
     pub const CONFIG: &[u8] = b"stela/v1/config\0";
+    /// An endorser's signature of a note about what it endorsed.
+    pub const NOTE: &[u8] = b"stela/v1/note\0";
     pub(super) const TRANSACTION_ID: &[u8] = b"stela/v1/transaction-id\0";
     pub(super) const HEADER_HASH: &[u8] = b"stela/v1/header-hash\0";
     pub(super) const PROPOSAL_HASH: &[u8] = b"stela/v1/proposal-hash\0";

@@ -19,11 +19,13 @@
 //! | `side` | commitment 32, transaction id 32 | `0` pending, `1` committed or `2` fetched, received ms u64, number of organizations u16, len16(organization)…, len16(salt), then the payload |
 //! | `pending` | received ms u64, commitment 32, transaction id 32 | the creator's fingerprint 32, bytes of salt and payload u64 |
 //! | `missing` | commitment 32, transaction id 32 | block u64, number of organizations u16, len16(organization)… |
+//! | `notes` | transaction id 32 | due ms u64, the requester's fingerprint 32, len16(contract), len16(function that she called), len16(function to call), len16(argument), the endorser's fingerprint 32, its signature 64 |
 //!
 //! `state` holds only keys that exist; `history` also tells deletions. A namespace is a contract's
 //! name and has no zero byte. `pending` is an index over the pending items of `side`. `missing`
 //! names what committed transactions promise to this organization and has not come yet. An item
 //! belongs to one transaction: anybody can repeat a commitment, but not for another's transaction.
+//! A note's signature is over its key and the rest of its value, without the version byte.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use stela_protocol::{
@@ -33,8 +35,8 @@ use stela_protocol::{
 use crate::error::StoreError;
 use crate::kv::Family;
 use crate::ledger::{
-    CertificateRecord, Halt, HaltCause, Head, HistoryEntry, MissingSide, PendingSide, SideRecord,
-    SideState, TransactionRecord, VersionedValue,
+    CertificateRecord, Halt, HaltCause, Head, HistoryEntry, MissingSide, Note, PendingSide,
+    SideRecord, SideState, TransactionRecord, VersionedValue,
 };
 
 /// The version byte of every value.
@@ -60,6 +62,8 @@ pub const SIDE: Family = "side";
 pub const PENDING: Family = "pending";
 /// Side items that were promised and have not come.
 pub const MISSING: Family = "missing";
+/// Calls to be made when transactions do not come.
+pub const NOTES: Family = "notes";
 
 /// All families of a peer's ledger, for opening its store.
 pub const FAMILIES: &[Family] = &[
@@ -73,6 +77,7 @@ pub const FAMILIES: &[Family] = &[
     SIDE,
     PENDING,
     MISSING,
+    NOTES,
 ];
 
 pub(crate) const CHANNEL_KEY: &[u8] = b"channel";
@@ -255,6 +260,29 @@ pub(crate) fn encode_pending(pending: &PendingSide) -> Bytes {
     out.freeze()
 }
 
+fn put_note(out: &mut BytesMut, note: &Note) {
+    out.put_u64(note.due_ms);
+    out.put_slice(&note.requester.0);
+    put16(out, note.contract.as_str().as_bytes());
+    put16(out, note.called.as_bytes());
+    put16(out, note.function.as_bytes());
+    put16(out, &note.argument);
+    out.put_slice(&note.endorser.0);
+}
+
+pub(crate) fn note_message(note: &Note) -> Bytes {
+    let mut out = BytesMut::from(&note.transaction.0[..]);
+    put_note(&mut out, note);
+    out.freeze()
+}
+
+pub(crate) fn encode_note(note: &Note) -> Bytes {
+    let mut out = value();
+    put_note(&mut out, note);
+    out.put_slice(&note.signature);
+    out.freeze()
+}
+
 // --------------------------------------------------------------------------------------- reading
 
 /// Takes a value apart; everything that does not fit is damage.
@@ -342,6 +370,11 @@ impl Parts {
         let name = self.bytes16()?;
         let name = std::str::from_utf8(&name).map_err(|_| self.damaged())?;
         OrgId::new(name).map_err(|_| self.damaged())
+    }
+
+    fn text16(&mut self) -> Result<String, StoreError> {
+        let bytes = self.bytes16()?;
+        String::from_utf8(bytes.to_vec()).map_err(|_| self.damaged())
     }
 
     fn end(self) -> Result<(), StoreError> {
@@ -529,6 +562,27 @@ pub(crate) fn decode_pending(key: &[u8], bytes: Bytes) -> Result<PendingSide, St
     })
 }
 
+pub(crate) fn decode_note(key: &[u8], bytes: Bytes) -> Result<Note, StoreError> {
+    let transaction =
+        TransactionId::from_slice(key).map_err(|_| StoreError::corrupt("the key of a note"))?;
+    let mut parts = Parts::new("a note", bytes)?;
+    let due_ms = parts.u64()?;
+    let requester = Fingerprint(parts.array()?);
+    let contract = ContractName::new(&parts.text16()?).map_err(|_| parts.damaged())?;
+    let note = Note {
+        transaction,
+        requester,
+        contract,
+        called: parts.text16()?,
+        function: parts.text16()?,
+        argument: parts.bytes16()?,
+        due_ms,
+        endorser: Fingerprint(parts.array()?),
+        signature: parts.array()?,
+    };
+    parts.end().map(|()| note)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -577,6 +631,20 @@ mod tests {
             received_ms: 7,
             creator: Fingerprint([0xee; 32]),
             bytes: 9,
+        }
+    }
+
+    fn note() -> Note {
+        Note {
+            transaction: ID,
+            requester: Fingerprint([0xee; 32]),
+            contract: name(),
+            called: "ask".to_owned(),
+            function: "note".to_owned(),
+            argument: Bytes::from_static(b"{}"),
+            due_ms: 7,
+            endorser: Fingerprint([0xdd; 32]),
+            signature: [0xcc; 64],
         }
     }
 
@@ -681,6 +749,13 @@ mod tests {
             encode_missing(&missing()),
             "01 0000000000000009 0002 0001 41 0002 4263",
         );
+        let body = format!(
+            "0000000000000007 {} 0004 63617265 0003 61736b 0004 6e6f7465 0002 7b7d {}",
+            "ee".repeat(32),
+            "dd".repeat(32)
+        );
+        check(encode_note(&note()), &format!("01 {body} {c32} {c32}"));
+        check(note_message(&note()), &format!("{a32} {body}"));
     }
 
     #[test]
@@ -716,6 +791,7 @@ mod tests {
         let key = pending_key(7, &Hash32([0xcc; 32]), &ID);
         let value = encode_pending(&pending());
         assert_eq!(decode_pending(&key, value), Ok(pending()));
+        assert_eq!(decode_note(&ID.0, encode_note(&note())), Ok(note()));
     }
 
     #[test]
@@ -759,6 +835,8 @@ mod tests {
             let _ = decode_pending(&pending_key(7, &Hash32::ZERO, &ID), bytes.clone());
             let _ = decode_side(&bytes, encode_side(&side()));
             let _ = decode_pending(&bytes, encode_pending(&pending()));
+            let _ = decode_note(&ID.0, bytes.clone());
+            let _ = decode_note(&bytes, encode_note(&note()));
         }
 
         #[test]

@@ -25,9 +25,10 @@ pub use error::StoreError;
 pub use kv::{Direction, Durability, Family, Kv, KvRead, Scan, WriteBatch, scan};
 pub use ledger::{
     BlockCommit, CertificateRecord, Change, Changes, Committed, Difference, Found, Halt, HaltCause,
-    Head, HistoryEntry, LedgerRead, MissingSide, PeerLedger, SideCopy, SideFault, SideFinding,
-    SidePromise, SideRecord, SideRecords, SideState, StateEntries, StateEntry, StateSnapshot,
-    StateWrite, StoredBlock, TransactionRecord, VersionedValue, check_side, compare, copy_side,
+    Head, HistoryEntry, LedgerRead, MissingSide, Note, NoteCopy, PeerLedger, SideCopy, SideFault,
+    SideFinding, SidePromise, SideRecord, SideRecords, SideState, StateEntries, StateEntry,
+    StateSnapshot, StateWrite, StoredBlock, TransactionRecord, VersionedValue, check_side, compare,
+    copy_notes, copy_side, damaged_notes,
 };
 pub use memory::MemoryKv;
 pub use rocks::{RocksKv, RocksSettings};

@@ -18,6 +18,13 @@ pub const SIDE_PENDING_PER_CREATOR_MAX: usize = 10_000;
 pub const SIDE_PENDING_PER_CREATOR_BYTES_MAX: usize = 128 << 20;
 /// Side items with one commitment that are read at a time; each may be large.
 pub const SIDE_PAGE_ENTRIES: usize = 4;
+/// Notes of calls that this peer makes when transactions do not come, on one channel.
+pub const NOTES_MAX: usize = 4_096;
+/// Such notes about transactions of one requester. Each stands until its transaction is committed,
+/// or its window has passed and the call was made, so no more are left in a window.
+pub const NOTES_PER_REQUESTER_MAX: usize = 64;
+/// Bytes of the argument of such a call.
+pub const NOTE_ARGUMENT_BYTES_MAX: usize = 4 << 10;
 /// Bytes of the reason that is kept when a channel is halted.
 pub const HALT_REASON_BYTES_MAX: usize = 1_000;
 /// Bytes of keys and values that are copied in one batch into a ledger that is rebuilt.

@@ -27,6 +27,7 @@ struct State {
     /// What was written since, in order.
     unsynced: Vec<WriteBatch>,
     failing: bool,
+    losing: bool,
 }
 
 /// Snapshots share the maps; a write copies a map that a snapshot still shows.
@@ -51,6 +52,7 @@ impl MemoryKv {
             durable,
             unsynced: Vec::new(),
             failing: false,
+            losing: false,
         };
         Self {
             state: RwLock::new(state),
@@ -82,6 +84,12 @@ impl MemoryKv {
     pub fn set_failing(&self, failing: bool) {
         self.state.write().failing = failing;
     }
+
+    /// While `losing`, nothing is synced: a write that should be is answered as by a disk whose sync
+    /// fails, and a crash forgets it.
+    pub fn set_losing(&self, losing: bool) {
+        self.state.write().losing = losing;
+    }
 }
 
 impl State {
@@ -97,6 +105,12 @@ impl State {
         self.current.apply(&batch);
         self.unsynced.push(batch);
         if durability == Durability::Synced {
+            if self.losing {
+                return Err(StoreError::Io {
+                    operation: "fsync",
+                    reason: "the disk was told to lose it".to_owned(),
+                });
+            }
             for batch in std::mem::take(&mut self.unsynced) {
                 self.durable.apply(&batch);
             }
@@ -294,5 +308,18 @@ mod tests {
         kv.set_failing(false);
         kv.write(put("1"), Durability::Synced).unwrap();
         assert!(kv.get(suite::A, b"1").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_losing_disk_syncs_nothing_and_says_so() {
+        let kv = MemoryKv::new(suite::FAMILIES);
+        kv.set_losing(true);
+        assert!(kv.write(put("1"), Durability::Buffered).is_ok());
+        let error = kv.write(put("2"), Durability::Synced).unwrap_err();
+        assert!(matches!(error, StoreError::Io { .. }));
+        assert!(kv.get(suite::A, b"2").unwrap().is_some());
+        for key in [b"1", b"2"] {
+            assert_eq!(kv.crash().get(suite::A, key), Ok(None));
+        }
     }
 }

@@ -268,8 +268,15 @@ impl Chain {
     /// What is to be done now, if anything.
     ///
     /// # Errors
-    /// [`ChainFault`] when the database cannot be read.
+    /// [`ChainFault`] when the database cannot be read. Nothing may be sent or written after that.
     pub fn poll(&mut self, now_ms: u64) -> Result<Option<Step>, ChainFault> {
+        let step = self.next_step(now_ms)?;
+        // What Raft could not read it went on without.
+        self.raft.store().check_read()?;
+        Ok(step)
+    }
+
+    fn next_step(&mut self, now_ms: u64) -> Result<Option<Step>, ChainFault> {
         self.observe_leader();
         self.cut(now_ms)?;
         self.announce_signatures()?;

@@ -3,12 +3,12 @@ mod config;
 
 use super::*;
 use crate::consortium::{CHANNEL, Consortium, encoded, registration};
-use crate::layout::FAMILIES;
+use crate::layout::{FAMILIES, LOG, key};
 use crate::limits::FORWARD_AGAIN_TICKS;
 use raft::eraftpb::{Entry, MessageType};
 use stela_protocol::transaction::{Envelope, Signed, envelope};
 use stela_protocol::{Message as _, hash};
-use stela_store::MemoryKv;
+use stela_store::{MemoryKv, StoreError};
 
 const NOW: u64 = 1_800_000_000_000;
 const OWN: u64 = 2;
@@ -109,6 +109,20 @@ impl Bench {
             from,
             message: Box::new(message),
         });
+    }
+
+    /// Orderer 2 becomes the leader with the vote of 1. Answers the term.
+    fn lead(&mut self) -> u64 {
+        for _ in 0..12 {
+            self.input(Input::Tick);
+        }
+        let term = self.chain.view().term;
+        let vote = message(MessageType::MsgRequestPreVoteResponse, 1, term + 1);
+        self.receive(1, vote);
+        let term = self.chain.view().term;
+        self.receive(1, message(MessageType::MsgRequestVoteResponse, 1, term));
+        assert_eq!(self.chain.view().leader, OWN);
+        term
     }
 
     fn envelope(&self) -> Admitted {
@@ -517,4 +531,42 @@ fn a_restart_finds_everything() {
         .certificate(&bench.client.fingerprint())
         .unwrap();
     assert_eq!(known.as_ref(), Some(bench.client.certificate.der()));
+}
+
+/// Raft would end the process over it.
+#[test]
+fn an_entry_that_is_damaged_while_it_runs_stops_the_chain() {
+    let mut bench = Bench::new(3);
+    let block = bench.block_after(bench.chain.head_hash, 1);
+    let entries = vec![
+        entry(1, 3, Vec::new()),
+        entry(2, 3, block.to_pb().encode_to_vec()),
+    ];
+    bench.receive(1, append(3, (0, 0), 2, entries));
+    let kv = bench.kv.crash_keeping(usize::MAX);
+    bench.reopen(kv);
+    let term = bench.lead();
+    assert_eq!(bench.chain.view().head, BlockNumber(1));
+
+    let mut batch = WriteBatch::new();
+    batch.put(LOG, key(2), Bytes::from_static(b"damaged"));
+    bench.kv.write(batch, Durability::Synced).unwrap();
+    // Orderer 3 has nothing, so it is to get everything.
+    let refused = Message {
+        index: 2,
+        reject: true,
+        ..message(MessageType::MsgAppendResponse, 3, term)
+    };
+    let input = Input::Raft {
+        from: 3,
+        message: Box::new(refused),
+    };
+    bench.chain.handle(input, NOW).unwrap();
+    for _ in 0..2 {
+        let fault = bench.chain.poll(NOW).map(drop);
+        let Err(ChainFault::Store(error)) = fault else {
+            panic!("{fault:?}")
+        };
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    }
 }

@@ -193,11 +193,10 @@ fn channel_status(ordered: &Ordered) -> pb::ChannelStatus {
         channel: ordered.id.to_string(),
         height: view.head.next().0,
         header_hash: view.head_hash.to_bytes(),
-        state_hash: Default::default(),
         leader: view.leader,
         term: view.term,
         orderer: ordered.orderer,
-        halted: String::new(),
+        ..Default::default()
     }
 }
 

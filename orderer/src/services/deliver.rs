@@ -97,7 +97,10 @@ async fn deliver(
 }
 
 async fn read(ordered: &Ordered, number: BlockNumber) -> Result<pb::Block, RpcError> {
-    let damaged = |message: String| RpcError::new(ErrorCode::Damaged, message);
+    let damaged = |message: String| {
+        tracing::error!(channel = %ordered.id, error = message, "a block cannot be delivered");
+        RpcError::new(ErrorCode::Damaged, message)
+    };
     let blocks = ordered.blocks.clone();
     let read = tokio::task::spawn_blocking(move || blocks.delivered(number)).await;
     let block = read

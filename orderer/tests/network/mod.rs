@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 
+#[path = "../../../ledger/identity/tests/refused/mod.rs"]
+mod refused;
+
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -25,6 +28,7 @@ use tempfile::TempDir;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+pub use self::refused::refused;
 use crate::consortium::{CHANNEL, Consortium, encoded, header, update};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -482,24 +486,6 @@ pub fn join_request(
     }
     .encode_to_vec();
     signed(admin, payload.into())
-}
-
-/// How a procedure refuses a message that need not be one of its own; the error must be typed.
-pub async fn refused(
-    channel: Channel,
-    path: &'static str,
-    message: impl Message + 'static,
-) -> ErrorCode {
-    let mut client = tonic::client::Grpc::new(channel);
-    client.ready().await.unwrap();
-    let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
-    let codec = tonic_prost::ProstCodec::<_, ()>::default();
-    let status = client
-        .unary(tonic::Request::new(message), path, codec)
-        .await
-        .unwrap_err();
-    assert!(!status.details().is_empty(), "{status}");
-    RpcError::from(status).code
 }
 
 pub fn code<T: std::fmt::Debug>(result: Result<T, RpcError>) -> ErrorCode {

@@ -13,7 +13,7 @@ use super::side;
 use crate::answer;
 use crate::limits::ENDORSE_TIMEOUT;
 use crate::node::Node;
-use crate::requests;
+use crate::requests::{self, Admitted};
 
 /// Collects endorsements with one and the same result, and hands out the side items.
 pub(super) async fn endorse(
@@ -32,6 +32,29 @@ pub(super) async fn endorse(
         let (collected, ()) = futures::try_join!(collection.complete(), distributed)?;
         Ok(response(collected))
     };
+    before(deadline, work).await
+}
+
+/// Collects endorsements for a proposal without side items that this peer itself has made.
+///
+/// # Errors
+/// As a client is told them.
+pub(crate) async fn collect(
+    node: &Arc<Node>,
+    admitted: &Admitted,
+) -> Result<pb::EndorseResponse, RpcError> {
+    let deadline = Instant::now() + ENDORSE_TIMEOUT;
+    let work = async {
+        let collection = Collection::begin(node, admitted, deadline).await?;
+        Ok(response(collection.complete().await?))
+    };
+    before(deadline, work).await
+}
+
+async fn before<T>(
+    deadline: Instant,
+    work: impl Future<Output = Result<T, RpcError>>,
+) -> Result<T, RpcError> {
     tokio::time::timeout_at(deadline, work)
         .await
         .unwrap_or_else(|_| {

@@ -19,6 +19,8 @@ use crate::endorser;
 use crate::node::Node;
 use crate::requests;
 
+pub(crate) use self::endorse::collect;
+
 /// The gateway of one peer.
 pub(crate) struct GatewayService(pub(crate) Arc<Node>);
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use stela_protocol::{BlockNumber, ChannelId, Hash32, OrgId};
 use stela_store::{
     BufferedKv, Halt, HaltCause, Head, Kv, LedgerRead, RocksKv, RocksSettings, StoreError,
-    check_side, copy_side, layout,
+    check_side, copy_notes, copy_side, damaged_notes, layout,
 };
 
 use self::folders::Folders;
@@ -295,6 +295,7 @@ fn complete(
         Err(error) => Some(format!("why it was halted cannot be read: {error}")),
     };
     let side = copy_side(old.reader(), new.as_ref())?;
+    let notes = copy_notes(old.reader(), new.as_ref())?;
     let Head {
         height, state_hash, ..
     } = derived.head;
@@ -303,6 +304,7 @@ fn complete(
         height,
         state_hash,
         side,
+        notes,
         mended,
         halted,
         refetch: derived.damaged.map(|damaged| damaged.number),
@@ -356,6 +358,11 @@ fn examine(
             problems.extend(differences(old, new)?);
             problems.extend(side_faults(old, new)?);
         }
+    }
+    match damaged_notes(old.reader()) {
+        Ok(0) => {}
+        Ok(many) => problems.push(format!("{many} notes are damaged")),
+        Err(error) => problems.push(format!("the notes cannot be read: {error}")),
     }
     match old.halted() {
         Ok(None) => {}

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use stela_protocol::{BlockNumber, ChannelId, Hash32};
-use stela_store::SideCopy;
+use stela_store::{NoteCopy, SideCopy};
 
 /// What was found out about one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Rebuilt {
     pub state_hash: Hash32,
     /// What became of the side items.
     pub side: SideCopy,
+    /// What became of the notes.
+    pub notes: NoteCopy,
     /// What was set right, one line each.
     pub mended: Vec<String>,
     /// Why the channel was halted, and what the rebuilt ledger says to it.
@@ -74,6 +76,10 @@ impl fmt::Display for Rebuilt {
             self.side.to_fetch,
             self.side.lost
         )?;
+        if self.notes != NoteCopy::default() {
+            let NoteCopy { copied, lost } = self.notes;
+            write!(f, "; {copied} notes kept, {lost} lost")?;
+        }
         for line in self.mended.iter().chain(&self.halted) {
             write!(f, "\n  {line}")?;
         }

@@ -1,9 +1,9 @@
 use bytes::Bytes;
 use stela_protocol::transaction::SideCommitment;
-use stela_protocol::{OrgId, hash};
+use stela_protocol::{ContractName, Fingerprint, OrgId, TransactionId, hash};
 use stela_store::{
-    Direction, Durability, Family, MemoryKv, PeerLedger, SideFault, SideRecord, SideState,
-    WriteBatch,
+    Direction, Durability, Family, MemoryKv, Note, NoteCopy, PeerLedger, SideFault, SideRecord,
+    SideState, WriteBatch,
 };
 
 use super::*;
@@ -23,7 +23,7 @@ fn item() -> SideRecord {
     SideRecord {
         commitment: hash::side_commitment(&salt, &payload),
         state: SideState::Pending,
-        transaction: stela_protocol::TransactionId([0; 32]),
+        transaction: TransactionId([0; 32]),
         received_ms: 1,
         organizations: vec![a()],
         salt,
@@ -31,7 +31,22 @@ fn item() -> SideRecord {
     }
 }
 
-/// A ledger of four blocks with valid and invalid transactions and a side item.
+fn note(transaction: TransactionId, requester: Fingerprint) -> Note {
+    Note {
+        transaction,
+        requester,
+        contract: ContractName::new("records").unwrap(),
+        called: "ask".to_owned(),
+        function: "note".to_owned(),
+        argument: Bytes::from_static(b"{}"),
+        due_ms: 1,
+        endorser: Fingerprint([9; 32]),
+        signature: [0; 64],
+    }
+}
+
+/// A ledger of four blocks with valid and invalid transactions, a side item, and a note of a
+/// transaction that does not come.
 struct Old {
     kv: Arc<MemoryKv>,
     channel: Channel,
@@ -54,11 +69,13 @@ fn old() -> Old {
         organizations: item.organizations.clone(),
     }];
     let creator = with_side.header.creator;
+    let notes = [with_side.header.id(), TransactionId([9; 32])].map(|id| note(id, creator));
     let first = vec![with_side.seal(), world.call(2).write("b", Some("1")).seal()];
     let ledger = channel.ledger();
     ledger
         .side_put_pending(creator, vec![item.clone()])
         .unwrap();
+    assert_eq!(ledger.note_put(&notes), Ok(vec![true, true]));
     let take = |world: &mut World, envelopes: Vec<Bytes>| {
         let block = world.signed(world.block(envelopes));
         world.commit(&block);
@@ -178,6 +195,18 @@ fn a_wrong_verdict_is_named_by_block_and_transaction_and_not_overwritten_unasked
 }
 
 #[test]
+fn another_state_hash_is_named_and_not_overwritten_unasked() {
+    let old = old();
+    let (key, value) = entries(&old.kv, layout::CODES).remove(2);
+    put(&old.kv, layout::CODES, &key, flipped(&value, 1));
+    let (stored, new): (_, Arc<dyn Kv>) = (Stored(old.kv.clone()), memory());
+    let derived = derive(&stored, &new, old.channel.id(), &a()).unwrap();
+    let refused = acceptable(old.channel.id(), &derived, RebuildOptions::default());
+    let words = refused.unwrap_err().to_string();
+    assert!(words.contains("block 2: the state hash stored"), "{words}");
+}
+
+#[test]
 fn a_rebuilt_ledger_is_whole_only_when_it_is_finished() {
     let old = old();
     let (key, value) = entries(&old.kv, layout::STATE).remove(0);
@@ -193,6 +222,11 @@ fn a_rebuilt_ledger_is_whole_only_when_it_is_finished() {
         what: "a key".to_owned(),
     };
     old.channel.halt(halt);
+    let problems = found(&old).problems;
+    assert!(
+        problems.iter().any(|problem| problem.contains("halted")),
+        "{problems:?}"
+    );
     let (stored, memory) = (Stored(old.kv.clone()), memory());
     let new: Arc<dyn Kv> = memory.clone();
     let derived = derive(&stored, &new, old.channel.id(), &a()).unwrap();
@@ -201,12 +235,14 @@ fn a_rebuilt_ledger_is_whole_only_when_it_is_finished() {
     acceptable(old.channel.id(), &derived, RebuildOptions::default()).unwrap();
     let rebuilt = complete(&stored, &new, old.channel.id().clone(), derived).unwrap();
     assert_eq!((rebuilt.side.copied, rebuilt.refetch), (1, None));
+    assert_eq!(rebuilt.notes, NoteCopy { copied: 1, lost: 0 });
     assert!(rebuilt.mended.len() == 1 && rebuilt.mended[0].contains("state"));
     assert!(rebuilt.halted.is_some());
     let kv = Arc::new(memory.crash());
     let channel = Channel::open(kv.clone(), old.channel.id(), &a());
     let channel = channel.unwrap().unwrap();
     assert_eq!(channel.ledger().head(), old.channel.ledger().head());
+    assert_eq!(channel.ledger().notes_due(1), [TransactionId([9; 32])]);
     assert!(channel.check_sound().is_ok());
     let mended = Old {
         kv,

@@ -9,6 +9,8 @@ pub mod contract;
 pub mod faulty;
 pub mod orderer;
 pub mod process;
+#[path = "../../../ledger/identity/tests/refused/mod.rs"]
+mod refused;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -42,6 +44,7 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use self::orderer::{Chain, Signers};
+pub use self::refused::refused;
 
 pub const WINDOW_MS: u64 = 60_000;
 /// Longer than anything takes; whatever waits waits for a condition.
@@ -439,24 +442,6 @@ pub fn answer<T>(result: Result<Response<T>, Status>) -> Answer<T> {
 
 pub fn code<T: std::fmt::Debug>(answer: Answer<T>) -> ErrorCode {
     answer.unwrap_err().code
-}
-
-/// How a procedure refuses a message that need not be one of its own; the error must be typed.
-pub async fn refused(
-    channel: Channel,
-    path: &'static str,
-    message: impl Message + 'static,
-) -> ErrorCode {
-    let mut client = tonic::client::Grpc::new(channel);
-    client.ready().await.unwrap();
-    let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
-    let codec = tonic_prost::ProstCodec::<_, ()>::default();
-    let status = client
-        .unary(tonic::Request::new(message), path, codec)
-        .await
-        .unwrap_err();
-    assert!(!status.details().is_empty(), "{status}");
-    RpcError::from(status).code
 }
 
 impl Client {

@@ -2,17 +2,21 @@
 
 mod care;
 mod people;
+mod rights;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use stela_consent::{Category, Confidentiality, Id, Organization, Purpose, Role, SensitivityLabel};
+use stela_healthcare::{DeclineReason, EraseReason, ErasureGround, RejectReason};
 use stela_protocol::OrgId;
 
+use crate::commands::Named;
 use crate::failure::EXIT_CODES;
 pub(crate) use care::*;
 pub(crate) use people::*;
+pub(crate) use rights::*;
 
 /// Health records shared under the patient's consent.
 ///
@@ -233,6 +237,10 @@ pub(crate) enum Record {
         /// Replace that file if it exists.
         #[arg(long, requires = "out")]
         force: bool,
+        /// Confirm although the content calls for sensitivity labels, or a confidentiality, that the
+        /// version does not carry: the officer has looked at it and decides otherwise.
+        #[arg(long)]
+        accept_labels: bool,
         /// Check only; do not confirm.
         #[arg(long)]
         dry_run: bool,
@@ -245,8 +253,8 @@ pub(crate) enum Record {
         #[arg(long)]
         version: Option<u32>,
         /// Why: unreadable, invalid-format, wrong-labels, wrong-patient, duplicate, incomplete.
-        #[arg(long)]
-        reason: String,
+        #[arg(long, value_parser = coded::<RejectReason>)]
+        reason: RejectReason,
     },
     /// Ask, as the patient or her delegate, for the erasure of a record.
     RequestErasure {
@@ -256,8 +264,8 @@ pub(crate) enum Record {
         #[arg(long)]
         patient: Option<Id>,
         /// Why: no-longer-needed, consent-withdrawn, objection, unlawful.
-        #[arg(long)]
-        reason: Option<String>,
+        #[arg(long, value_parser = coded::<ErasureGround>)]
+        reason: Option<ErasureGround>,
     },
     /// Say, as a privacy officer, why a record is not erased although its patient asked for it.
     DeclineErasure {
@@ -267,8 +275,8 @@ pub(crate) enum Record {
         #[arg(long)]
         patient: Option<Id>,
         /// Why: retention, legal-hold.
-        #[arg(long)]
-        reason: String,
+        #[arg(long, value_parser = coded::<DeclineReason>)]
+        reason: DeclineReason,
     },
     /// Erase a record as a privacy officer: every version of it, for everybody, for good.
     ///
@@ -278,8 +286,8 @@ pub(crate) enum Record {
         /// The record.
         record: Id,
         /// Why: patient-request, retention-over, unlawful.
-        #[arg(long)]
-        reason: String,
+        #[arg(long, value_parser = coded::<EraseReason>)]
+        reason: EraseReason,
         /// Do not ask.
         #[arg(long)]
         yes: bool,
@@ -318,101 +326,6 @@ pub(crate) enum Record {
     Resume {
         /// The record, as `record uploads` lists it.
         record: Id,
-    },
-}
-
-/// Which records of a list are wanted; what is not stated admits everything.
-#[derive(Debug, Args)]
-pub(crate) struct RecordFilter {
-    /// Only this kind of record.
-    #[arg(long)]
-    pub(crate) category: Option<Category>,
-    /// Only records with this sensitivity label.
-    #[arg(long)]
-    pub(crate) label: Option<SensitivityLabel>,
-    /// Only what took place at this time or later, such as 2026-11-22T00:00:00Z; what states no date
-    /// counts when it was submitted.
-    #[arg(long, value_name = "TIME", value_parser = crate::commands::parse_time)]
-    pub(crate) from: Option<u64>,
-    /// Only what took place before this time.
-    #[arg(long, value_name = "TIME", value_parser = crate::commands::parse_time)]
-    pub(crate) to: Option<u64>,
-    /// Only what this certificate submitted.
-    #[arg(long, value_name = "FINGERPRINT")]
-    pub(crate) author: Option<stela_consent::Fingerprint>,
-    /// Only what this organization submitted.
-    #[arg(long)]
-    pub(crate) organization: Option<Organization>,
-    /// Only what stands there: pending, active, rejected, erased.
-    #[arg(long)]
-    pub(crate) state: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Rights {
-    /// Account for disclosures, six years back at most (45 CFR 164.528).
-    ///
-    /// Disclosures for treatment, payment and operations, to the patient and by her consent are
-    /// exempt and left out unless --all is given.
-    Accounting {
-        /// The patient; without it, the user herself.
-        #[arg(long)]
-        patient: Option<Id>,
-        /// Only disclosures at this time or later.
-        #[arg(long, value_name = "TIME", value_parser = crate::commands::parse_time)]
-        from: Option<u64>,
-        /// Only disclosures before this time.
-        #[arg(long, value_name = "TIME", value_parser = crate::commands::parse_time)]
-        to: Option<u64>,
-        /// Only for this purpose and what it contains.
-        #[arg(long)]
-        purpose: Option<Purpose>,
-        /// Only to this certificate.
-        #[arg(long, value_name = "FINGERPRINT")]
-        recipient: Option<stela_consent::Fingerprint>,
-        /// The exempt ones, too.
-        #[arg(long)]
-        all: bool,
-    },
-    /// List who holds or held a permit to read which version, with the newest one.
-    Readers {
-        /// The patient; without it, the user herself.
-        #[arg(long)]
-        patient: Option<Id>,
-        /// Only of this record.
-        #[arg(long)]
-        record: Option<Id>,
-    },
-    /// List the patient's requests for erasure and what became of them.
-    Erasures {
-        /// The patient; without it, the user herself.
-        #[arg(long)]
-        patient: Option<Id>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Receipt {
-    /// Get the receipt of a valid transaction, and verify it.
-    Get {
-        /// The transaction's id.
-        id: stela_consent::Hex<32>,
-        /// Where it goes; the file must not exist.
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-    },
-    /// Verify a receipt from the genesis block alone; works offline, and without a profile if
-    /// --genesis is given.
-    ///
-    /// It proves that the orderers of the consortium put this transaction into this block at this
-    /// time. Whether it took effect is found by every peer and signed by none: `stela tx status`
-    /// asks.
-    Verify {
-        /// The receipt.
-        file: PathBuf,
-        /// The channel's first block, as the consortium gave it out; without it, the profile's.
-        #[arg(long, value_name = "FILE")]
-        genesis: Option<PathBuf>,
     },
 }
 
@@ -593,11 +506,12 @@ pub(crate) enum Update {
     },
     /// Propose to revoke certificates: of identities, of TLS, or both.
     Revoke {
-        /// Their fingerprints (SHA-256 of the certificate).
-        #[arg(required = true)]
-        fingerprints: Vec<stela_consent::Hex<32>>,
-        /// Who issued them, since a certificate is revoked in that organization's list alone; without
-        /// it, the profile's organization.
+        /// The certificates: files (PEM), or fingerprints (SHA-256 of the certificate).
+        #[arg(required = true, value_name = "CERTIFICATE")]
+        certificates: Vec<Named>,
+        /// Who issued them, since a certificate is revoked in that organization's list alone. A file
+        /// says it itself, and so does the configuration of its orderers and peers; of other
+        /// fingerprints it is the profile's organization, unless this says otherwise.
         #[arg(long)]
         organization: Option<OrgId>,
         #[command(flatten)]

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use stela_client::{CommitError, EndorseError, InvalidTransaction, Sources, TransactError};
+use stela_health::causes;
 use stela_records::care::{
     ConsentRequestError, KeyError, LedgerError, ReadError, ShareError, SubmitError,
 };
@@ -51,11 +52,8 @@ pub(crate) fn report(error: &anyhow::Error, output: &Output) -> ExitCode {
     let (code, kind) = classify(error);
     let open = undecided(error);
     let unfinished = error.downcast_ref::<Unfinished>();
-    let causes = error.chain().skip(usize::from(unfinished.is_some()));
-    let said = causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ");
+    let outermost = error.chain().nth(usize::from(unfinished.is_some()));
+    let said = outermost.map_or_else(String::new, causes);
     let differing = differences(error);
     output.failure(&json!({
         "error": said,

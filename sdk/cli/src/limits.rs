@@ -25,3 +25,5 @@ pub(crate) const PROOF_BYTES_MAX: u64 = 1 << 20;
 pub(crate) const DEVICES_AT_ONCE: usize = 16;
 /// Bytes of a genesis block that the doctor reads.
 pub(crate) const GENESIS_BYTES_MAX: u64 = stela_protocol::limits::MESSAGE_BYTES_MAX as u64;
+/// Bytes of the contents of records in one export, which is made in memory.
+pub(crate) const EXPORT_CONTENT_BYTES_MAX: usize = 256 << 20;

@@ -6,10 +6,12 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::StreamExt;
 use stela_client::Network;
+use stela_healthcare::settings::Settings;
 use stela_identity::Configuration;
 use stela_identity::tls::TlsRoots;
 use stela_ipfs::{Node, NodeConfig, SwarmKey};
-use stela_protocol::{BlockNumber, config};
+use stela_protocol::config::ChannelConfig;
+use stela_protocol::{BlockNumber, OrgId, config};
 use stela_records::care::{Progress, Session, SessionOptions};
 use stela_records::keys::EncryptionKeyPair;
 use stela_storage::{StorageEndpoint, Uploader};
@@ -114,11 +116,13 @@ pub(crate) async fn open_on(
         Arc::clone(&profile.credentials),
     );
     let witness = profile.witness()?.network(profile.channel.clone());
+    let reviewers = reviewers(profile, configuration.config())?;
     let session = Session::new(SessionOptions {
         network,
         witness,
         contract: profile.contract.clone(),
         organization: profile.organization.clone(),
+        reviewers,
         fingerprint: profile.credentials.fingerprint(),
         encryption: Arc::new(encryption),
         others,
@@ -131,4 +135,21 @@ pub(crate) async fn open_on(
         progress,
     });
     Ok(session?)
+}
+
+/// The other organizations, if the consortium asks officers of theirs to review records.
+fn reviewers(profile: &Profile, config: &ChannelConfig) -> anyhow::Result<Vec<OrgId>> {
+    let Some(contract) = config.contracts.get(&profile.contract) else {
+        return Ok(Vec::new());
+    };
+    let settings = Settings::parse(&contract.settings)
+        .with_context(|| format!("the settings of contract {}", profile.contract))?;
+    if settings.review.elsewhere == 0 {
+        return Ok(Vec::new());
+    }
+    let others = config.organizations.keys();
+    Ok(others
+        .filter(|organization| **organization != profile.organization)
+        .cloned()
+        .collect())
 }

@@ -94,6 +94,9 @@ pub struct ChannelStatus {
     pub orderer: Option<u64>,
     /// Why the channel is not served, as the node says; peers only, and only when it is not.
     pub halted: Option<String>,
+    /// How many requests a peer has endorsed that nobody has submitted yet and that it will record
+    /// itself if that stays so; 0 on orderers.
+    pub unrecorded: u64,
 }
 
 impl Admin {
@@ -268,5 +271,6 @@ fn channel_status(status: &pb::ChannelStatus) -> Result<ChannelStatus, IdError> 
         term: status.term,
         orderer: some(status.orderer),
         halted: (!status.halted.is_empty()).then(|| status.halted.clone()),
+        unrecorded: status.unrecorded,
     })
 }

@@ -231,7 +231,11 @@ impl Receipt {
             envelope: bytes("envelope", &file.envelope)?,
             index: file.index,
             size: file.size,
-            path: file.path.iter().map(hash32).collect::<Result<_, _>>()?,
+            path: file
+                .path
+                .iter()
+                .map(|text| hash32(text))
+                .collect::<Result<_, _>>()?,
             header: bytes("header", &file.header)?,
             signatures: file
                 .signatures
@@ -282,7 +286,7 @@ impl FileSignature {
     }
 }
 
-fn hash32(text: &String) -> Result<Hash32, ReceiptError> {
+fn hash32(text: &str) -> Result<Hash32, ReceiptError> {
     text.parse()
         .map_err(|error| ReceiptError::Format(format!("path: {error}")))
 }

@@ -1,6 +1,7 @@
 //! The client against a peer over real sockets: honest, faulty, and hostile.
 
 mod configuration;
+mod receipt;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,7 +12,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use stela_client::{Gateway, GatewayOptions, Network, Sources};
-use stela_health::LastWords;
+use stela_health::{LastWords, causes};
 use stela_identity::tls::{self, TlsIdentity, TlsIncoming, TlsRoots, TlsSettings};
 use stela_identity::{Configuration, Credentials};
 use stela_ipfs::{
@@ -84,7 +84,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("stela-storage: {error:#}");
+            eprintln!("stela-storage: {}", causes(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -137,7 +137,7 @@ async fn run_and_leave_word(path: &Path) -> anyhow::Result<()> {
     let mut last_words = LastWords::open(&config.data);
     let ended = run(&config, &mut last_words).await;
     if let Err(error) = &ended {
-        last_words.say(Sources::default().now_ms(), &format!("{error:#}"));
+        last_words.say(Sources::default().now_ms(), &causes(error.as_ref()));
     }
     ended
 }

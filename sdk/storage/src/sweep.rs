@@ -295,6 +295,8 @@ mod tests {
             assert_eq!(running, None);
             assert_eq!(last.ended_ms, round_ms + 7);
             assert_eq!(last.counts.blobs, all.len() as u64);
+            let restarted = Sweep::open(folder.path().to_path_buf()).unwrap();
+            assert_eq!(restarted.rounds(), (None, Some(last)));
         }
     }
 

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use prost::Message;
+use stela_client::{Checkpoint, Event};
 use stela_identity::Credentials;
 use stela_identity::tls::{self, Expected};
 use stela_ipfs::{BlobStore, Cid, PinKind};
 use stela_protocol::transaction::{RequestHeader, TransactionHeader};
-use stela_protocol::{ChannelId, ErrorCode, Nonce, RpcError};
+use stela_protocol::{BlockNumber, ChannelId, ErrorCode, Nonce, RpcError};
 use tonic::transport::Channel;
 
-use crate::events::{RECORD_CONFIRMED, RECORD_SUBMITTED};
+use crate::events::{RECORD_CONFIRMED, RECORD_ERASED, RECORD_SUBMITTED};
 use crate::fixture::{Author, Organization, World, channel, event, soon, until};
 use crate::limits::{ADMISSION_MS, LEASE_MS, REQUEST_WINDOW_MS, REVIEW_LEASE_MS};
 use crate::upkeep::Handled;
@@ -306,6 +307,53 @@ async fn the_ledger_makes_a_blob_permanent_everywhere() {
         third.handle(&rejected, Replication::All).unwrap(),
         Handled::Nothing
     );
+}
+
+/// The same event at another place of the chain.
+fn at_block(event: Event, block: u64) -> Event {
+    let checkpoint = Checkpoint {
+        block: BlockNumber(block),
+        ..event.checkpoint
+    };
+    Event {
+        checkpoint,
+        ..event
+    }
+}
+
+#[tokio::test]
+async fn an_erased_blob_is_let_go_and_comes_back_only_for_another_record() {
+    let world = world().await;
+    let doctor = world.member("practitioner");
+    let (author, cid) = author_with_blob(&world).await;
+    upload(&world, &doctor, &author, &cid).await;
+    let storage = &world.sites[0].storage;
+    let now_ms = world.clock.now_ms();
+    let confirmed = |block| at_block(event(RECORD_CONFIRMED, &cid, now_ms), block);
+    let keep = |event: &Event| storage.handle(event, Replication::All).unwrap();
+    assert_eq!(keep(&confirmed(5)), Handled::Wanted);
+    world.tick(0).await;
+    until(async || is_pinned(&world, 0, &cid).await == Some(PinKind::Permanent)).await;
+
+    let mut erased = at_block(event(RECORD_ERASED, &cid, now_ms), 6);
+    erased.payload = format!(r#"{{"patient":"p","record":"r","cids":["{cid}"]}}"#).into();
+    // Delivered twice, as may happen.
+    for _ in 0..2 {
+        let Handled::LetGo(cids) = keep(&erased) else {
+            panic!("it is let go")
+        };
+        storage.let_go(&cids).await.unwrap();
+    }
+    assert_eq!(is_pinned(&world, 0, &cid).await, None);
+    // What the ledger said before does not bring it back.
+    assert_eq!(keep(&confirmed(5)), Handled::Nothing);
+    assert!(!storage.compare(&confirmed(5), Replication::All).await);
+    world.tick(0).await;
+    assert_eq!(is_pinned(&world, 0, &cid).await, None);
+    // Another record that names it afterwards does.
+    assert_eq!(keep(&confirmed(7)), Handled::Wanted);
+    world.tick(0).await;
+    until(async || is_pinned(&world, 0, &cid).await == Some(PinKind::Permanent)).await;
 }
 
 #[tokio::test]

@@ -37,6 +37,9 @@ pub(super) fn peer_store(input: &[u8]) {
     let _ = snapshot.config();
     for (family, key) in entries {
         read_back(&snapshot, family, &key);
+        if family == layout::NOTES {
+            read_note(&ledger, &key);
+        }
     }
     let _ = snapshot.side_missing(None, 10);
 }
@@ -89,6 +92,14 @@ fn read_back(snapshot: &StateSnapshot, family: Family, key: &[u8]) {
         }
         _ => {}
     }
+}
+
+/// A ledger is not opened with a note that cannot be read.
+fn read_note(ledger: &PeerLedger, key: &[u8]) {
+    let id = TransactionId::from_slice(key).expect("the ledger was opened");
+    let note = ledger.note(&id).expect("the ledger was opened");
+    assert_eq!(note.map(|note| note.transaction), Some(id));
+    assert!(ledger.notes_due(u64::MAX).contains(&id));
 }
 
 fn read_state(snapshot: &StateSnapshot, key: &[u8]) {
@@ -208,6 +219,15 @@ pub(super) mod seeds {
         let code = ValidationCode::MvccReadConflict as u8;
         let history = [&b"records\0\0\x01k"[..], &height[1..]].concat();
         let pending = [&number[..], &both].concat();
+        let note = [
+            &[1][..],
+            &number,
+            &two,
+            b"\0\x07records\0\x03ask\0\x04note\0\x02{}",
+            &one,
+            &[3; 64],
+        ]
+        .concat();
         let side = |state| [&[1, state][..], &number, names, b"\0\x04salt", b"payload"].concat();
         vec![
             of(layout::META, b"head", &head),
@@ -260,6 +280,7 @@ pub(super) mod seeds {
                 b"config",
                 &[&[1][..], &World::get().config.encode_to_vec()[..200]].concat(),
             ),
+            of(layout::NOTES, &one, &note),
         ]
     }
 

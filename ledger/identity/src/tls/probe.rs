@@ -96,7 +96,7 @@ pub enum ProbeError {
     Stranger(String),
 }
 
-/// What a node's TLS certificate says.
+/// What a certificate says, as far as TLS asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
     /// SHA-256 of the certificate.
@@ -110,7 +110,11 @@ pub struct Shown {
 }
 
 impl Shown {
-    pub(super) fn of(der: &[u8]) -> Result<Self, CertificateError> {
+    /// Reads a certificate (DER), and verifies nothing.
+    ///
+    /// # Errors
+    /// [`CertificateError`] when it is none, or names no organization.
+    pub fn of(der: &[u8]) -> Result<Self, CertificateError> {
         let (not_before_ms, not_after_ms) = x509::validity(&parse(der)?.tbs_certificate)?;
         Ok(Self {
             fingerprint: hash::fingerprint(der),

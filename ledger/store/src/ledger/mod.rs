@@ -10,6 +10,7 @@
 //!   store is opened again.
 
 mod compare;
+mod notes;
 mod read;
 mod rebuild;
 mod records;
@@ -25,12 +26,15 @@ use stela_protocol::limits::ORGANIZATIONS_MAX;
 use stela_protocol::{ChannelId, Hash32, Height, key};
 
 pub use self::compare::{Difference, Found, compare};
+use self::notes::NoteIndex;
+pub use self::notes::{NoteCopy, copy_notes, damaged_notes};
 pub use self::read::{LedgerRead, SideRecords, StateSnapshot};
 pub use self::rebuild::{SideCopy, SideFault, SideFinding, check_side, copy_side};
 pub(crate) use self::records::PendingSide;
 pub use self::records::{
     BlockCommit, CertificateRecord, Committed, Halt, HaltCause, Head, HistoryEntry, MissingSide,
-    SidePromise, SideRecord, SideState, StateWrite, StoredBlock, TransactionRecord, VersionedValue,
+    Note, SidePromise, SideRecord, SideState, StateWrite, StoredBlock, TransactionRecord,
+    VersionedValue,
 };
 use self::usage::Usage;
 pub use self::walk::{Change, Changes, StateEntries, StateEntry};
@@ -39,10 +43,12 @@ use crate::kv::{Durability, Kv, KvRead, WriteBatch};
 use crate::layout;
 use crate::limits::HALT_REASON_BYTES_MAX;
 
-/// One channel of a peer. It can be shared; commits and changes of side items take turns.
+/// One channel of a peer. It can be shared; commits and changes of side items and notes take turns.
 pub struct PeerLedger {
     kv: Arc<dyn Kv>,
     head: RwLock<Head>,
+    /// What the family `notes` holds. It is changed under the writer's lock only.
+    notes: RwLock<NoteIndex>,
     /// Held while anything is written.
     writer: Mutex<Writer>,
 }
@@ -62,6 +68,7 @@ impl PeerLedger {
     pub fn open(kv: Arc<dyn Kv>, channel: &ChannelId) -> Result<Self, StoreError> {
         claim(kv.as_ref(), channel)?;
         let head = read::read_head(kv.as_ref())?;
+        let notes = NoteIndex::read(kv.as_ref())?;
         let writer = Writer {
             stopped: false,
             usage: side::count_pending(kv.as_ref())?,
@@ -69,6 +76,7 @@ impl PeerLedger {
         Ok(Self {
             kv,
             head: RwLock::new(head),
+            notes: RwLock::new(notes),
             writer: Mutex::new(writer),
         })
     }
@@ -106,7 +114,9 @@ impl PeerLedger {
         put_state(&mut batch, &commit);
         self.put_certificates(&mut batch, &commit)?;
         let settled = self.settle_promises(&mut batch, &commit)?;
+        let settled_notes = self.settle_notes(&mut batch, &commit);
         self.write(&mut writer, batch)?;
+        self.forget_notes(&settled_notes);
         for pending in &settled.arrived {
             writer.usage.remove(pending);
         }

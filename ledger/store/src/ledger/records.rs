@@ -3,9 +3,12 @@
 use std::fmt;
 
 use bytes::Bytes;
+use stela_protocol::limits::SIGNATURE_BYTES;
 use stela_protocol::{
     BlockNumber, ContractName, Fingerprint, Hash32, Height, OrgId, TransactionId, ValidationCode,
 };
+
+use crate::layout;
 
 /// How far a ledger has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +186,47 @@ pub struct MissingSide {
     pub block: BlockNumber,
     /// Whose peers keep it, so who can be asked.
     pub organizations: Vec<OrgId>,
+}
+
+/// A call that this peer makes itself when a transaction that it endorsed is not committed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// Who proposed it.
+    pub requester: Fingerprint,
+    /// The contract that was called, and is called again.
+    pub contract: ContractName,
+    /// The function that the requester called.
+    pub called: String,
+    /// The function that this peer calls.
+    pub function: String,
+    /// Its only argument.
+    pub argument: Bytes,
+    /// From when on, in milliseconds since the Unix epoch: then the transaction cannot come any more.
+    pub due_ms: u64,
+    /// The certificate under which this peer endorsed the transaction, and signed the note.
+    pub endorser: Fingerprint,
+    /// Its signature over [`Note::message`], in
+    /// [`domain::NOTE`](stela_protocol::hash::domain::NOTE).
+    pub signature: [u8; SIGNATURE_BYTES],
+}
+
+impl Note {
+    /// What the endorser signs: everything but the signature.
+    pub fn message(&self) -> Bytes {
+        layout::note_message(self)
+    }
+}
+
+impl fmt::Debug for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Note")
+            .field("transaction", &self.transaction)
+            .field("function", &self.function)
+            .field("argument_bytes", &self.argument.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// One change of the state by a valid transaction.

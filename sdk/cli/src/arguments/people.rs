@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 use stela_consent::{
-    Category, Confidentiality, Fingerprint, Id, Organization, Policy, Purpose, Role,
-    SensitivityLabel,
+    Category, Confidentiality, Fingerprint, Id, Organization, Policy, Purpose, ResearchCategory,
+    Role, SensitivityLabel,
 };
 
 use super::coded;
@@ -11,6 +11,7 @@ use stela_healthcare::{ConsentReason, DelegateKind, DelegateScope};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Patient {
+    /// What she has a right to know.
     #[command(flatten)]
     Rights(super::Rights),
     /// List the certificates that are a patient's, and one to which she is being rebound.
@@ -201,6 +202,18 @@ pub(crate) enum AskedFor {
     MyOrganization,
 }
 
+/// A study for which a consent is asked.
+#[derive(Debug, Args)]
+pub(crate) struct AskingStudy {
+    /// For a study in which the user investigates, instead; the purposes lie within HRESCH.
+    #[arg(long, requires = "research", conflicts_with = "asked_for")]
+    pub(crate) study: Option<Id>,
+    /// In which form the study gets the records: RSDID without what identifies the patient, RSREID
+    /// so that it can find out who she is.
+    #[arg(long, requires = "study")]
+    pub(crate) research: Option<ResearchCategory>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Asked {
     /// The patient.
@@ -209,6 +222,8 @@ pub(crate) struct Asked {
     /// For whom.
     #[arg(long = "for", value_enum, default_value = "me")]
     pub(crate) asked_for: AskedFor,
+    #[command(flatten)]
+    pub(crate) study: AskingStudy,
     /// For this purpose; repeatable.
     #[arg(long = "purpose", required = true)]
     pub(crate) purposes: Vec<Purpose>,

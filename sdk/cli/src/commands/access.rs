@@ -297,11 +297,12 @@ impl Asked {
         let Some(patient) = self.patient else {
             anyhow::bail!("name the --patient: the record is not shown to this user");
         };
-        let asked = ListRecords {
-            purpose: Some(self.purpose),
-            ..ListRecords::of(patient)
-        };
-        let records = session.records(asked).await?;
+        let records = session
+            .records(ListRecords {
+                purpose: Some(self.purpose),
+                ..ListRecords::of(patient)
+            })
+            .await?;
         let found = records.iter().find(|one| one.record == self.record);
         let fits = |one: u32| self.version.is_none_or(|asked| asked == one);
         Ok(match found {

@@ -88,6 +88,7 @@ struct ChannelLine {
     leader: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     halted: Option<String>,
+    unrecorded: u64,
 }
 
 async fn status(admin: &Admin, output: &Output) -> anyhow::Result<()> {
@@ -99,6 +100,7 @@ async fn status(admin: &Admin, output: &Output) -> anyhow::Result<()> {
         state_hash: channel.state_hash.map(|hash| hash.to_string()),
         leader: channel.leader,
         halted: channel.halted.clone(),
+        unrecorded: channel.unrecorded,
     });
     let status = Status {
         organization: status.organization.to_string(),
@@ -116,6 +118,12 @@ async fn status(admin: &Admin, output: &Output) -> anyhow::Result<()> {
                 channel.height,
                 leader.unwrap_or_default()
             ));
+            if channel.unrecorded > 0 {
+                let count = channel.unrecorded;
+                text.push_str(&format!(
+                    "  {count} endorsed requests are not recorded yet\n"
+                ));
+            }
             if let Some(why) = &channel.halted {
                 text.push_str(&format!("  not served: {why}\n"));
             }

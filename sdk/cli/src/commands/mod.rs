@@ -10,6 +10,7 @@ mod device;
 mod emergency;
 mod events;
 mod explain;
+mod export;
 mod key;
 mod notifications;
 mod patient;
@@ -30,6 +31,7 @@ use crate::output::Output;
 use crate::profile::Profile;
 
 pub(crate) use explain::{parse_time, readable};
+pub(crate) use update::Named;
 
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
     // Commands about records bring their transfers in order when they are interrupted.

@@ -59,7 +59,7 @@ async fn tell(
     output: &Output,
 ) -> anyhow::Result<()> {
     let (channel, contract) = (&profile.channel, &profile.contract);
-    let mut kept = FileCheckpointer::open(&profile.notified(), channel, contract)?;
+    let mut kept = FileCheckpointer::open(profile.notified(), channel, contract)?;
     let start = match from {
         Some(block) => Start::Block(BlockNumber(block)),
         None => kept.start_or(Start::Block(BlockNumber(1))),

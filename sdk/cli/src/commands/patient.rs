@@ -4,12 +4,13 @@ use stela_consent::Id;
 use stela_records::care::request::Accounting;
 use stela_records::care::{Session, answer};
 
+use super::export;
 use super::record::code;
 use crate::arguments::Rights;
 use crate::output::{Output, short, table, time};
 use crate::profile::Profile;
 
-pub(crate) async fn run(
+pub(super) async fn dispatch(
     profile: &Profile,
     session: &Session,
     command: Rights,
@@ -39,6 +40,22 @@ pub(crate) async fn run(
         Rights::Readers { patient, record } => {
             let found = session.readers(of(patient)?, record).await?;
             output.answer(&found, |found| readers(found))
+        }
+        Rights::Export {
+            patient,
+            out,
+            purpose,
+            no_content,
+            no_receipts,
+        } => {
+            let wanted = export::Wanted {
+                patient: of(patient)?,
+                out,
+                purpose,
+                contents: !no_content,
+                receipts: !no_receipts,
+            };
+            export::run(profile, session, &wanted, output).await
         }
         Rights::Erasures { patient } => {
             let requests = session.erasures(of(patient)?).await?;

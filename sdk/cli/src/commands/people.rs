@@ -38,7 +38,7 @@ async fn of_patient(
     let or_user = |patient: Option<Id>| patient.map_or_else(|| profile.patient(), Ok);
     let (said, submitted) = match command {
         Patient::Rights(command) => {
-            return super::patient::run(profile, session, command, output).await;
+            return super::patient::dispatch(profile, session, command, output).await;
         }
         Patient::Certificates { patient } => {
             let found = session.certificates(or_user(patient)?).await?;

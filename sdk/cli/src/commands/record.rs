@@ -10,9 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use stela_consent::{Id, Purpose};
-use stela_healthcare::RejectReason;
 use stela_records::care::request::ListRecords;
 use stela_records::care::{Session, answer};
 
@@ -113,7 +111,7 @@ impl Work<'_> {
                     to: filter.to,
                     author: filter.author,
                     organization: filter.organization,
-                    state: filter.state.map(|code| coded("state", code)).transpose()?,
+                    state: filter.state,
                     ..ListRecords::of(patient)
                 };
                 let records = session.records(request).await?;
@@ -125,7 +123,6 @@ impl Work<'_> {
                 reason,
             } => {
                 let patient = patient.map_or_else(|| self.profile.patient(), Ok)?;
-                let reason = reason.map(|code| coded("reason", code)).transpose()?;
                 let submitted = session.request_erasure(patient, record, reason).await?;
                 done("asked for", submitted.status.transaction, output)
             }
@@ -138,7 +135,6 @@ impl Work<'_> {
                     Some(patient) => patient,
                     None => session.record(record, None).await?.patient,
                 };
-                let reason = coded("reason", reason)?;
                 let submitted = session.decline_erasure(patient, record, reason).await?;
                 done("declined", submitted.status.transaction, output)
             }
@@ -147,7 +143,6 @@ impl Work<'_> {
                 reason,
                 yes,
             } => {
-                let reason = coded("reason", reason)?;
                 if !yes {
                     self.agree_to_erase(record).await?;
                 }
@@ -171,6 +166,7 @@ impl Work<'_> {
                 version,
                 out,
                 force,
+                accept_labels,
                 dry_run,
             } => {
                 let version = newest(session, record, version).await?;
@@ -179,6 +175,7 @@ impl Work<'_> {
                     version,
                     out: out.as_deref(),
                     force,
+                    accept_labels,
                     dry_run,
                 };
                 self.confirm(&wanted).await
@@ -188,7 +185,6 @@ impl Work<'_> {
                 version,
                 reason,
             } => {
-                let reason: RejectReason = coded("reason", reason)?;
                 let version = newest(session, record, version).await?;
                 let submitted = session.reject(record, version, reason).await?;
                 done("rejected", submitted.status.transaction, output)
@@ -235,12 +231,6 @@ impl Work<'_> {
             }
         }
     }
-}
-
-/// A code as it is written, in the type that it belongs to.
-fn coded<T: DeserializeOwned>(argument: &str, code: String) -> anyhow::Result<T> {
-    serde_json::from_value(code.into())
-        .with_context(|| format!("--{argument} takes one of the codes that `--help` lists"))
 }
 
 impl Work<'_> {

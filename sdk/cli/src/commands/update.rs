@@ -1,5 +1,7 @@
 //! Changes of the channel's configuration, on their way from administrator to administrator.
 
+mod revoked;
+
 use std::fs::OpenOptions;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -12,6 +14,8 @@ use stela_identity::config_update::SignerError;
 use stela_identity::{Configuration, Identity};
 use stela_protocol::{Hash32, Message, hash, pb};
 
+use self::revoked::Certificate;
+pub(crate) use self::revoked::Named;
 use super::now_ms;
 use crate::arguments::{Proposed, Update};
 use crate::configuration::{Difference, difference, from_json, from_pem, to_json};
@@ -62,7 +66,7 @@ async fn propose(profile: &Profile, command: Update, output: &Output) -> anyhow:
     let network = known(profile).await?;
     let base = session::configuration(profile, &network).await?;
     let mut config = decoded(&base)?;
-    let proposed = edit(profile, &mut config, command)?;
+    let proposed = edit(profile, &mut config, command, output)?;
     let update = ChannelUpdate::propose(base, config, &proposed.description)?;
     create(&proposed.out, &update.to_json())?;
     output.answer(&Shown::of(&update)?, |shown| {
@@ -83,6 +87,7 @@ fn edit(
     profile: &Profile,
     config: &mut pb::ChannelConfig,
     command: Update,
+    output: &Output,
 ) -> anyhow::Result<Proposed> {
     match command {
         Update::Propose {
@@ -95,19 +100,20 @@ fn edit(
             Ok(proposed)
         }
         Update::Revoke {
-            fingerprints,
+            certificates,
             organization,
             proposed,
         } => {
-            let id = organization.unwrap_or_else(|| profile.organization.clone());
-            let mut organizations = config.organizations.iter_mut();
-            let member = organizations.find(|member| member.id == id.as_str());
-            let member = member.with_context(|| format!("{id} is not a member"))?;
-            for fingerprint in fingerprints {
-                let fingerprint = fingerprint.0.to_vec();
-                if !member.revoked.iter().any(|known| *known == fingerprint) {
-                    member.revoked.push(fingerprint.into());
+            for named in &certificates {
+                let certificate = Certificate::find(named, config)?;
+                let (own, fingerprint) = (&profile.organization, certificate.fingerprint);
+                let list = certificate.list(organization.as_ref(), own)?;
+                if organization.is_none() && list != *own {
+                    output.warn(&format!(
+                        "{list} issued certificate {fingerprint}: it is revoked in the list of {list}"
+                    ));
                 }
+                revoked::revoke(config, &list, &fingerprint)?;
             }
             Ok(proposed)
         }
@@ -203,9 +209,9 @@ fn set_contract(
     name: String,
     wanted: WantedContract,
 ) -> anyhow::Result<()> {
-    let mut contracts = config.contracts.iter_mut();
-    let known = match contracts.find(|contract| contract.name == name) {
-        Some(known) => known,
+    let mut contracts = config.contracts.iter();
+    let known = match contracts.position(|contract| contract.name == name) {
+        Some(place) => &mut config.contracts[place],
         None => {
             let whole = wanted.version.is_some() && wanted.package_hash.is_some();
             anyhow::ensure!(
@@ -406,4 +412,56 @@ fn replace(file: &Path, update: &ChannelUpdate) -> anyhow::Result<()> {
     written
         .and_then(|()| std::fs::rename(&new, file))
         .with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::configuration::sample;
+
+    fn wanted() -> WantedContract {
+        WantedContract {
+            version: None,
+            package_hash: None,
+            settings: None,
+            policy: None,
+        }
+    }
+
+    #[test]
+    fn only_what_is_said_of_a_contract_changes() {
+        let mut config = sample();
+        let settings = WantedContract {
+            settings: Some("{}".to_owned()),
+            ..wanted()
+        };
+        set_contract(&mut config, "healthcare".to_owned(), settings).unwrap();
+        let mut expected = sample();
+        expected.contracts[0].settings = "{}".to_owned();
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn a_new_contract_has_to_be_said_in_full() {
+        let mut config = sample();
+        let part = WantedContract {
+            version: Some("1".to_owned()),
+            policy: Some("'HospitalA.peer'".to_owned()),
+            ..wanted()
+        };
+        assert!(set_contract(&mut config, "other".to_owned(), part).is_err());
+        assert_eq!(config, sample());
+        let whole = WantedContract {
+            version: Some("1".to_owned()),
+            package_hash: Some(Hash32([5; 32])),
+            policy: Some("'HospitalA.peer'".to_owned()),
+            ..wanted()
+        };
+        set_contract(&mut config, "other".to_owned(), whole).unwrap();
+        let added = &config.contracts[1];
+        assert_eq!(
+            (added.name.as_str(), added.settings.as_str()),
+            ("other", "")
+        );
+    }
 }

@@ -3,19 +3,20 @@
 //! The file is read here by what all three kinds of nodes have in common, not by their own programs,
 //! which this command does not depend on; a node still says by itself what it does not understand.
 
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use stela_identity::Msp;
 use stela_identity::tls::TlsRoots;
+use stela_ipfs::ApiUrl;
 use stela_protocol::OrgId;
 use stela_protocol::block::Block;
 use stela_protocol::config::{self, ChannelConfig};
 
 use super::finding::{Check, Finding, Verdict};
 use super::folder::{self, Whose};
-use crate::limits::{GENESIS_BYTES_MAX, NODE_FILE_BYTES_MAX};
+use crate::limits::{GENESIS_BYTES_MAX, NODE_FILE_BYTES_MAX, PROBE_TIMEOUT};
 
 /// What the configuration files of nodes say, as far as it is looked at.
 #[derive(Debug, Deserialize)]
@@ -36,13 +37,22 @@ struct NodeFile {
     tls_root_certificates: Vec<PathBuf>,
     // A storage node's.
     swarm_key: Option<PathBuf>,
+    kubo: Option<Kubo>,
     genesis: Option<PathBuf>,
     channel: Option<String>,
 }
 
+/// The IPFS daemon that keeps a storage node's blobs.
+#[derive(Debug, Deserialize)]
+struct Kubo {
+    api: String,
+    #[serde(default)]
+    plain_http_anywhere: bool,
+}
+
 impl NodeFile {
     fn role(&self) -> &'static str {
-        if self.swarm_key.is_some() {
+        if self.genesis.is_some() {
             "storage"
         } else if self.root_certificate.is_some() {
             "orderer"
@@ -80,6 +90,9 @@ pub(super) fn look(path: &Path, now_ms: u64) -> Vec<Finding> {
     node.certificates(&mut findings);
     if let Some(key) = &file.swarm_key {
         folder::swarm_key(&subject, &folder.join(key), &mut findings);
+    }
+    if let Some(kubo) = &file.kubo {
+        findings.push(daemon(&subject, kubo));
     }
     let is_running = node.address(&mut findings);
     node.data(is_running, &mut findings);
@@ -270,6 +283,34 @@ impl Node<'_> {
     }
 }
 
+/// Whether something takes connections where the daemon should be.
+fn daemon(subject: &str, kubo: &Kubo) -> Finding {
+    let finding = |found| Finding::ok(Check::Reachable, subject, "the table [kubo]", found);
+    match connect(kubo) {
+        Ok(api) => finding(format!("{api} takes connections")),
+        Err(why) => finding(why).but(Verdict::Failed).cured_by(
+            "start the IPFS daemon, or correct `api`; without it the node does not start",
+        ),
+    }
+}
+
+fn connect(kubo: &Kubo) -> Result<ApiUrl, String> {
+    let api = ApiUrl::parse(&kubo.api, kubo.plain_http_anywhere);
+    let api = api.map_err(|error| error.to_string())?;
+    let url = api.to_string();
+    let (_, address) = url.split_once("://").unwrap_or_default();
+    let refused = |error: std::io::Error| format!("the IPFS daemon at {url}: {error}");
+    let addresses: Vec<_> = address.to_socket_addrs().map_err(refused)?.collect();
+    let mut why = format!("{url} has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, PROBE_TIMEOUT) {
+            Ok(_) => return Ok(api),
+            Err(error) => why = refused(error),
+        }
+    }
+    Err(why)
+}
+
 fn genesis(
     path: &Path,
     channel: Option<&str>,
@@ -305,10 +346,35 @@ mod tests {
             "orderer",
         );
         check(include_str!("../../../../peer/peer.example.toml"), "peer");
-        check(
-            include_str!("../../../storage/storage.example.toml"),
-            "storage",
-        );
+        let storage = include_str!("../../../storage/storage.example.toml");
+        check(storage, "storage");
+        let with_daemon = storage.lines().filter(|line| !line.starts_with("swarm_"));
+        let with_daemon = with_daemon.collect::<Vec<_>>().join("\n");
+        let kubo = "\n[kubo]\napi = \"http://127.0.0.1:5001\"\n";
+        check(&(with_daemon + kubo), "storage");
+    }
+
+    #[test]
+    fn a_daemon_is_there_or_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let look = |api: String| {
+            let kubo = Kubo {
+                api,
+                plain_http_anywhere: false,
+            };
+            let finding = daemon("A/storage0", &kubo);
+            (finding.verdict, finding.found)
+        };
+        let there = format!("http://{address}");
+        assert_eq!(look(there.clone()).0, Verdict::Ok);
+        drop(listener);
+        let (verdict, found) = look(there.clone());
+        assert_eq!(verdict, Verdict::Failed);
+        assert!(found.contains(&there), "{found}");
+        let (verdict, found) = look("http://me:hunter2@127.0.0.1".to_owned());
+        assert_eq!(verdict, Verdict::Failed);
+        assert!(!found.contains("hunter2"), "{found}");
     }
 
     /// An orderer's folder, made by these authorities.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use stela_health::causes;
 use stela_identity::Certificate;
 use stela_identity::tls::{TlsRoots, TlsSettings};
 use stela_protocol::{ChannelId, Fingerprint, OrgId};
@@ -29,7 +30,7 @@ pub(super) fn look(folder: &Path, now_ms: u64, findings: &mut Vec<Finding>) -> O
     let settings = match settings(folder) {
         Ok(settings) => settings,
         Err(error) => {
-            let found = Finding::ok(Check::Files, PROFILE, looked_at, format!("{error:#}"));
+            let found = Finding::ok(Check::Files, PROFILE, looked_at, causes(error.as_ref()));
             findings.push(
                 found
                     .but(Verdict::Failed)
@@ -106,7 +107,7 @@ fn trusted(folder: &Path, findings: &mut Vec<Finding>) -> Option<TlsRoots> {
             Finding::ok(Check::Files, PROFILE, looked_at, "TLS roots are readable"),
         ),
         Err(error) => {
-            let found = Finding::ok(Check::Files, PROFILE, looked_at, format!("{error:#}"));
+            let found = Finding::ok(Check::Files, PROFILE, looked_at, causes(error.as_ref()));
             let cure = "put every member's TLS root there, one ORGANIZATION.pem for each, as the \
                         consortium gave them out";
             (None, found.but(Verdict::Failed).cured_by(cure))

@@ -20,7 +20,7 @@ fn pb_of(configuration: &Configuration) -> pb::ChannelConfig {
 }
 
 /// A change that both administrators have signed.
-fn signed(
+pub(super) fn signed(
     world: &World,
     base: &Arc<Configuration>,
     edit: impl FnOnce(&mut pb::ChannelConfig),
@@ -35,15 +35,15 @@ fn signed(
 }
 
 /// A chain in the making.
-struct Chain<'a> {
+pub(super) struct Chain<'a> {
     world: &'a World,
-    blocks: Vec<Block>,
-    current: Arc<Configuration>,
+    pub(super) blocks: Vec<Block>,
+    pub(super) current: Arc<Configuration>,
     start_ms: u64,
 }
 
 impl<'a> Chain<'a> {
-    fn new(world: &'a World) -> Self {
+    pub(super) fn new(world: &'a World) -> Self {
         Self {
             world,
             blocks: world.chain(1, &[]),
@@ -69,7 +69,7 @@ impl<'a> Chain<'a> {
         self.blocks.push(block);
     }
 
-    fn envelope(&self, update: &ChannelUpdate) -> Bytes {
+    pub(super) fn envelope(&self, update: &ChannelUpdate) -> Bytes {
         let submitter = &self.world.admins[0];
         let header = TransactionHeader {
             channel: channel(),
@@ -94,7 +94,7 @@ impl<'a> Chain<'a> {
 }
 
 /// All three orderers sign after block 2; then the third one is removed.
-fn changing(world: &World) -> Chain<'_> {
+pub(super) fn changing(world: &World) -> Chain<'_> {
     let mut chain = Chain::new(world);
     chain.ordinary(&[0, 1]);
     chain.change(&[1, 2], |config| config.orderer_quorum = 3);
@@ -107,7 +107,7 @@ fn changing(world: &World) -> Chain<'_> {
     chain
 }
 
-async fn serve(world: &Arc<World>, chain: &Chain<'_>) -> (TestPeer, Network) {
+pub(super) async fn serve(world: &Arc<World>, chain: &Chain<'_>) -> (TestPeer, Network) {
     let peer = world.peer().await;
     {
         let mut state = peer.state.lock();

@@ -203,7 +203,24 @@ impl Session {
         file: Option<&Path>,
     ) -> Result<(Reading, Reviewed), ReadError> {
         let patient = self.record(record, Some(version)).await?.patient;
-        let reading = self.open(patient, record, version, Purpose::Review).await?;
+        let review = Purpose::Review;
+        self.look_at(patient, record, version, review, file).await
+    }
+
+    /// Asks for access to a version and verifies it to its end, as [`review`](Self::review) does, for
+    /// any purpose.
+    ///
+    /// # Errors
+    /// [`ReadError`] says which step failed.
+    pub async fn look_at(
+        &self,
+        patient: Id,
+        record: Id,
+        version: u32,
+        purpose: Purpose,
+        file: Option<&Path>,
+    ) -> Result<(Reading, Reviewed), ReadError> {
+        let reading = self.open(patient, record, version, purpose).await?;
         let decryptor = self.decryptor(&reading).await?;
         let blob = self.fetch(&reading, &decryptor).await?;
         let decrypted = decrypt_for_review(&decryptor, blob, file).await;
@@ -386,6 +403,8 @@ mod tests {
             request,
             purpose: Purpose::Treat,
             expires: 9,
+            study: None,
+            patient: None,
             record: version,
         }
     }

@@ -2,9 +2,7 @@
 
 use stela_client::Submitted;
 use stela_consent::Id;
-use stela_healthcare::answer::{
-    Concerned, Disclosure, Done, Erasing, ErasureRequest, Page, Reader,
-};
+use stela_healthcare::answer::{Concerned, Disclosure, Erasing, ErasureRequest, Page, Reader};
 use stela_healthcare::request::{
     Accounting, Concerns, DeclineErasure, EraseRecord, Erasures, Readers, RequestErasure,
 };
@@ -31,8 +29,7 @@ impl Session {
             record,
             reason,
         };
-        let made = self.submit_json::<_, Done>("request_erasure", &request, None);
-        made.await.map(|(_, submitted)| submitted)
+        self.submit_done("request_erasure", &request).await
     }
 
     /// Says, as a privacy officer, why a record is not erased.
@@ -50,8 +47,7 @@ impl Session {
             record,
             reason,
         };
-        let made = self.submit_json::<_, Done>("decline_erasure", &request, None);
-        made.await.map(|(_, submitted)| submitted)
+        self.submit_done("decline_erasure", &request).await
     }
 
     /// Erases a record as a privacy officer, or proposes it: for a record that should never have

@@ -33,6 +33,8 @@ pub struct SessionOptions {
     pub contract: ContractName,
     /// The user's organization.
     pub organization: OrgId,
+    /// The other organizations whose records officers may be asked to review what she submits.
+    pub reviewers: Vec<OrgId>,
     /// SHA-256 of her certificate.
     pub fingerprint: stela_protocol::Fingerprint,
     /// Her encryption keys, the published half among them.

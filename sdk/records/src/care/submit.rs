@@ -71,7 +71,7 @@ type First = (Recipients, Recipients);
 impl Session {
     /// Encrypts a document, has two organizations hold the ciphertext, and submits it as version 1
     /// of a new record. Its key is wrapped for the patient, for the records officers of the own
-    /// organization, and for those to whom standing consents open it.
+    /// organization and of the others that may be asked to review, and for those to whom standing consents open it.
     ///
     /// Once the document is encrypted, the upload is kept on this machine until it is submitted or
     /// [abandoned](Self::abandon); [`resume`](Self::resume) goes on with it.
@@ -321,11 +321,15 @@ impl Session {
         }
         let mut later = Recipients::new();
         let home = self.home()?;
-        let officers = self.with_role(&home, Role::RecordsOfficer).await?;
+        let mut officers = self.with_role(&home, Role::RecordsOfficer).await?;
         let own = Hex(self.options.fingerprint.0);
         if officers.keys().all(|officer| *officer == own) {
             let organization = home.to_string();
             return Err(SubmitError::NoReviewer { organization });
+        }
+        for organization in &self.options.reviewers {
+            let organization = organization_of(organization)?;
+            officers.extend(self.with_role(&organization, Role::RecordsOfficer).await?);
         }
         for (owner, officer) in officers {
             let list = if first.len() < WRAPS_MAX {
@@ -339,9 +343,7 @@ impl Session {
     }
 
     pub(super) fn home(&self) -> Result<stela_consent::Organization, KeyError> {
-        let name = self.options.organization.as_str();
-        name.parse()
-            .map_err(|_| KeyError::Entry("the own organization's name is not valid"))
+        organization_of(&self.options.organization)
     }
 
     pub(super) async fn hold(
@@ -368,6 +370,12 @@ impl Session {
             .map(ToString::to_string)
             .collect())
     }
+}
+
+fn organization_of(name: &OrgId) -> Result<stela_consent::Organization, KeyError> {
+    name.as_str()
+        .parse()
+        .map_err(|_| KeyError::Entry("an organization's name is not valid"))
 }
 
 /// How far the organizations are that are furthest, as many as have to hold a blob.

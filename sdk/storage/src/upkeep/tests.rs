@@ -184,6 +184,30 @@ async fn a_leased_blob_is_checked_too_and_its_loss_is_forgotten_with_its_lease()
 }
 
 #[tokio::test]
+async fn what_is_let_go_while_everything_is_read_is_no_loss() {
+    let world = soon(World::new(Quotas::default())).await;
+    let author = soon(world.author()).await;
+    let uploader = world.uploader(&world.member("practitioner"));
+    let endpoints = world.endpoints(1);
+    let mut blobs = Vec::new();
+    for seed in 1..=2 {
+        let cid = soon(author.put(seed, BLOB_BYTES)).await;
+        let held = uploader.upload(&author.node, &cid, BLOB_BYTES as u64, &endpoints, 1);
+        soon(held).await.unwrap();
+        blobs.push(cid);
+    }
+    let site = &world.sites[0];
+    let first = soon(site.storage.check_next()).await.unwrap();
+    let other = blobs.into_iter().find(|cid| *cid != first).unwrap();
+    site.node.unpin(&other).await.unwrap();
+    for path in blocks(&world, 0) {
+        std::fs::remove_file(path).unwrap();
+    }
+    assert_eq!(soon(site.storage.check_next()).await, Some(other));
+    assert_eq!(report(&world, 0).await.found, 0);
+}
+
+#[tokio::test]
 async fn a_report_is_for_administrators_of_the_nodes_own_organization() {
     let world = soon(World::new(Quotas::default())).await;
     for who in [

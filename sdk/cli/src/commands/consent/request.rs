@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 use stela_consent::{
-    Actor, Confidentiality, Consent, Fingerprint, Hex, Id, Organization, Provision, Role,
+    Actor, Confidentiality, Consent, ConsentError, Fingerprint, Hex, Id, Organization, Provision,
+    ResearchCategory, Role,
 };
 use stela_healthcare::RequestState;
 use stela_healthcare::answer::FiledConsentRequest;
@@ -29,7 +30,11 @@ pub(super) async fn ask(
     output: &Output,
 ) -> anyhow::Result<()> {
     let expires_ms = now_ms() + u64::from(asked.answer_within) * DAY_MS;
-    let actor = actor(profile, asked.asked_for)?;
+    let (study, research) = (asked.study.study, asked.study.research);
+    let actor = match study {
+        Some(study) => Actor::Study(study),
+        None => actor(profile, asked.asked_for)?,
+    };
     let provision = Provision {
         actor: Some(actor),
         ceiling: Some(asked.coverage.max.unwrap_or(Confidentiality::Normal)),
@@ -40,7 +45,7 @@ pub(super) async fn ask(
     };
     let request = ConsentAsked {
         patient: asked.patient,
-        consent: Consent::new(Hex(rand::random()), provision, Vec::new())?,
+        consent: consent(research, provision, Vec::new())?,
         reason: asked.reason,
         expires_ms,
         note: asked.note.as_deref(),
@@ -59,6 +64,19 @@ pub(super) async fn ask(
             answer.transaction
         )
     })
+}
+
+/// A new consent; one for a study when it says in which form that gets the records.
+fn consent(
+    research: Option<ResearchCategory>,
+    provision: Provision,
+    exceptions: Vec<Provision>,
+) -> Result<Consent, ConsentError> {
+    let id: Id = Hex(rand::random());
+    match research {
+        Some(category) => Consent::for_research(id, category, provision, exceptions),
+        None => Consent::new(id, provision, exceptions),
+    }
 }
 
 fn actor(profile: &Profile, asked_for: AskedFor) -> anyhow::Result<Actor> {
@@ -179,11 +197,7 @@ fn part_of(asked: &Consent, answering: Answering) -> anyhow::Result<Consent> {
         ..own
     };
     let exceptions = asked.exceptions().to_vec();
-    let id: Id = Hex(rand::random());
-    Ok(match asked.research() {
-        Some(category) => Consent::for_research(id, category, provision, exceptions)?,
-        None => Consent::new(id, provision, exceptions)?,
-    })
+    Ok(consent(asked.research(), provision, exceptions)?)
 }
 
 fn chosen<T>(chosen: Vec<T>, asked: Vec<T>) -> Vec<T> {

@@ -1,0 +1,259 @@
+//! Everything about a patient as one FHIR bundle.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use stela_consent::{Hex, Id, Organization, Purpose};
+use stela_fhir::bundle::{self, Everything};
+use stela_fhir::r4::{Binary, BundleEntry, Resource};
+use stela_healthcare::State;
+use stela_protocol::TransactionId;
+use stela_records::care::answer::{AuditEntry, AuditKind, RecordVersion};
+use stela_records::care::request::ListRecords;
+use stela_records::care::{ReadError, Reviewed, Session};
+
+use super::now_ms;
+use crate::limits::EXPORT_CONTENT_BYTES_MAX;
+use crate::output::{Output, Progress};
+use crate::profile::Profile;
+use crate::session;
+
+/// How long to look for a transaction: those of an audit trail are committed.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// What is to be exported.
+pub(super) struct Wanted {
+    pub(super) patient: Id,
+    pub(super) out: PathBuf,
+    pub(super) purpose: Purpose,
+    pub(super) contents: bool,
+    pub(super) receipts: bool,
+}
+
+#[derive(Serialize)]
+struct Exported {
+    out: String,
+    consents: usize,
+    versions: usize,
+    contents: usize,
+    audit_entries: usize,
+    receipts: usize,
+    /// What is not in the bundle, and why.
+    missing: Vec<Missing>,
+}
+
+#[derive(Serialize)]
+struct Missing {
+    what: String,
+    why: String,
+}
+
+/// Resources beside those that the ledger has, and what could not be had.
+#[derive(Default)]
+struct Gathered {
+    binaries: Vec<Binary>,
+    missing: Vec<Missing>,
+}
+
+impl Gathered {
+    fn lacks(&mut self, what: String, why: impl ToString) {
+        let why = why.to_string();
+        self.missing.push(Missing { what, why });
+    }
+}
+
+pub(super) async fn run(
+    profile: &Profile,
+    session: &Session,
+    wanted: &Wanted,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let out = &wanted.out;
+    anyhow::ensure!(!out.exists(), "{} exists", out.display());
+    let progress = output.progress("asking for consents, records and the audit trail");
+    let consents = session.consents(wanted.patient, None).await?;
+    let records = versions(session, wanted.patient).await?;
+    let trail = session.audit_trail(wanted.patient).await?;
+    let home = home(&trail)?;
+    let mut gathered = Gathered::default();
+    if wanted.contents {
+        contents(session, wanted, &records, &progress, &mut gathered).await?;
+    }
+    let contents = gathered.binaries.len();
+    if wanted.receipts {
+        receipts(profile, &trail, &progress, &mut gathered).await?;
+    }
+    let everything = Everything {
+        channel: profile.channel.as_str(),
+        patient: wanted.patient,
+        registered_by: &home,
+        consents: &consents,
+        records: &records,
+        trail: &trail,
+    };
+    let exported = Exported {
+        out: out.display().to_string(),
+        consents: consents.len(),
+        versions: records.len(),
+        contents,
+        audit_entries: trail.len(),
+        receipts: gathered.binaries.len() - contents,
+        missing: gathered.missing,
+    };
+    write(profile, &everything, gathered.binaries, out)?;
+    drop(progress);
+    output.answer(&exported, text)
+}
+
+/// Every version of every record about the patient.
+async fn versions(session: &Session, patient: Id) -> anyhow::Result<Vec<RecordVersion>> {
+    let mut versions = Vec::new();
+    for record in session.records(ListRecords::of(patient)).await? {
+        for version in 1..=record.version {
+            versions.push(session.record(record.record, Some(version)).await?);
+        }
+    }
+    Ok(versions)
+}
+
+/// The organization that registered the patient: the first entry of her trail says it.
+fn home(trail: &[AuditEntry]) -> anyhow::Result<Organization> {
+    let registered = trail
+        .iter()
+        .find(|entry| entry.event == AuditKind::Registered);
+    registered
+        .and_then(|entry| entry.organization.clone())
+        .context("the audit trail does not say which organization registered the patient")
+}
+
+/// Opens what can be opened. What cannot is named, and keeps nothing else from being exported.
+async fn contents(
+    session: &Session,
+    wanted: &Wanted,
+    records: &[RecordVersion],
+    progress: &Progress,
+    gathered: &mut Gathered,
+) -> anyhow::Result<()> {
+    let mut room = EXPORT_CONTENT_BYTES_MAX;
+    for (number, version) in (1..).zip(records) {
+        let name = format!("record {} version {}", version.record, version.version);
+        if version.state == State::Erased {
+            gathered.lacks(name, "the record was erased");
+            continue;
+        }
+        progress.say(&format!("opening {number} of {} versions", records.len()));
+        let opened = session.look_at(
+            wanted.patient,
+            version.record,
+            version.version,
+            wanted.purpose,
+            None,
+        );
+        match opened.await {
+            Ok((_, Reviewed::Document(document))) if document.content().len() <= room => {
+                room -= document.content().len();
+                gathered.binaries.push(binary(
+                    format!("content-{}-{}", version.record, version.version),
+                    document.metadata().media_type(),
+                    document.content(),
+                ));
+            }
+            Ok(_) => gathered.lacks(
+                name,
+                "it is too large for one file; `stela record read` gets it",
+            ),
+            Err(ReadError::Denied(decision)) => {
+                gathered.lacks(name, format!("denied: {}", decision.reason));
+            }
+            // Another try may help, and then the export is whole.
+            Err(error) if error.is_retryable() => return Err(error.into()),
+            Err(error) => gathered.lacks(name, error),
+        }
+    }
+    Ok(())
+}
+
+/// The receipts of everything in the audit trail.
+async fn receipts(
+    profile: &Profile,
+    trail: &[AuditEntry],
+    progress: &Progress,
+    gathered: &mut Gathered,
+) -> anyhow::Result<()> {
+    let network = session::network(profile)?;
+    let genesis = session::first_configuration(profile, &network).await?;
+    let transactions: BTreeSet<Hex<32>> = trail.iter().map(|entry| entry.transaction).collect();
+    for (number, transaction) in (1..).zip(&transactions) {
+        progress.say(&format!(
+            "proving {number} of {} entries",
+            transactions.len()
+        ));
+        let id = TransactionId(transaction.0);
+        match network.receipt(Arc::clone(&genesis), id, LOOK).await {
+            Ok(receipt) => gathered.binaries.push(binary(
+                format!("receipt-{}", &transaction.to_string()[..48]),
+                "application/json",
+                receipt.to_json().as_bytes(),
+            )),
+            Err(error) if error.is_retryable() => return Err(error.into()),
+            // A denied access that its requester kept back never was a transaction.
+            Err(error) => gathered.lacks(format!("receipt of {transaction}"), error),
+        }
+    }
+    Ok(())
+}
+
+fn binary(id: String, media_type: &str, bytes: &[u8]) -> Binary {
+    Binary {
+        id: Some(id),
+        content_type: Some(media_type.to_owned().into()),
+        data: Some(STANDARD.encode(bytes).into()),
+        ..Binary::default()
+    }
+}
+
+fn write(
+    profile: &Profile,
+    everything: &Everything<'_>,
+    binaries: Vec<Binary>,
+    out: &Path,
+) -> anyhow::Result<()> {
+    // No server stands behind these addresses: they only tie the entries of the bundle together.
+    let base = format!("https://{}.stela.invalid/fhir", profile.channel);
+    let mut bundle = bundle::collection(everything, &base, now_ms())?;
+    bundle.entry.extend(binaries.into_iter().map(|binary| {
+        BundleEntry {
+            full_url: binary
+                .id
+                .as_ref()
+                .map(|id| format!("{base}/Binary/{id}").into()),
+            resource: Some(Resource::Binary(Box::new(binary))),
+            ..BundleEntry::default()
+        }
+    }));
+    std::fs::write(out, stela_fhir::write(&bundle))
+        .with_context(|| format!("cannot write {}", out.display()))
+}
+
+fn text(exported: &Exported) -> String {
+    let mut text = format!(
+        "{}: {} consents, {} versions of records, {} of them with content, {} audit entries, {} \
+         receipts",
+        exported.out,
+        exported.consents,
+        exported.versions,
+        exported.contents,
+        exported.audit_entries,
+        exported.receipts
+    );
+    for missing in &exported.missing {
+        text.push_str(&format!("\nwithout {}: {}", missing.what, missing.why));
+    }
+    text
+}
