@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use stela_consent::{
-    Actor, Category, Confidentiality, Fingerprint, Hex, Id, Purpose, SensitivityLabel,
+    Actor, Category, Confidentiality, Fingerprint, Hex, Id, Purpose, ResearchCategory,
+    SensitivityLabel,
 };
 use stela_healthcare::{EmergencyReason, Finding};
 
@@ -133,12 +134,17 @@ pub(crate) enum Study {
     },
     /// Join a study under a pseudonym that is drawn here, as the patient.
     ///
-    /// It takes a consent to the study as well (`stela consent grant`), and gives the investigators
-    /// the keys of the records that the study's terms extend to. Calling it again gives them those
-    /// that have come since.
+    /// It takes a consent to the study as well: --research grants one for what the study's terms
+    /// say, until it ends; `stela consent grant --file` takes a narrower one. The investigators get
+    /// the keys of the records that the terms extend to. Calling it again gives them those that have
+    /// come since.
     Enrol {
         /// The study.
         study: Id,
+        /// Also consent to all that its terms say: RSDID without what identifies the patient,
+        /// RSREID so that the study can find out who she is.
+        #[arg(long, value_name = "FORM")]
+        research: Option<ResearchCategory>,
     },
     /// Leave a study, as the patient. What was read stays read.
     Withdraw {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use stela_consent::{Actor, Hex, Id};
+use stela_consent::{Actor, Consent, Hex, Id, Period, Provision, ResearchCategory};
 use stela_records::care::answer::{Cohort, Study as Registered, StudyRecord};
 use stela_records::care::request::{RegisterStudy, StudyCohort};
 use stela_records::care::{ForStudy, Session, Silent};
@@ -43,7 +43,10 @@ async fn dispatch(
             let submitted = session.end_study(study).await?;
             done("ended", submitted.status.transaction, output)
         }
-        Study::Enrol { study } => enrol(session, profile.patient()?, study, output).await,
+        Study::Enrol { study, research } => {
+            let patient = profile.patient()?;
+            enrol(session, patient, (study, research), output).await
+        }
         Study::Withdraw { study } => {
             let submitted = session.withdraw_from_study(study).await?;
             done("withdrawn", submitted.status.transaction, output)
@@ -227,13 +230,30 @@ struct Joined {
     /// Nothing when she had joined before.
     #[serde(skip_serializing_if = "Option::is_none")]
     transaction: Option<String>,
+    /// The consent that was granted with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consent: Option<Id>,
     #[serde(flatten)]
     keys: Rewrapped,
 }
 
-async fn enrol(session: &Session, patient: Id, study: Id, output: &Output) -> anyhow::Result<()> {
+async fn enrol(
+    session: &Session,
+    patient: Id,
+    (study, research): (Id, Option<ResearchCategory>),
+    output: &Output,
+) -> anyhow::Result<()> {
     let progress = output.progress("joining the study");
-    let (pseudonym, transaction) = match session.study(study).await?.pseudonym {
+    let registered = session.study(study).await?;
+    let consent = match research {
+        Some(category) => {
+            let consent = consent_to(&registered.terms, category)?;
+            session.grant(patient, &consent).await?;
+            Some(consent.id())
+        }
+        None => None,
+    };
+    let (pseudonym, transaction) = match registered.pseudonym {
         Some(pseudonym) => (pseudonym, None),
         None => {
             let (pseudonym, submitted) = session.enrol(study).await?;
@@ -247,19 +267,34 @@ async fn enrol(session: &Session, patient: Id, study: Id, output: &Output) -> an
         study,
         pseudonym,
         transaction,
+        consent,
         keys: Rewrapped::of(&rewrapped),
     };
     warn_unshared(&joined.keys.unshared, output);
     output.answer(&joined, |joined| {
         let transaction = joined.transaction.as_ref();
         let transaction = transaction.map(|id| format!("\ntransaction {id}"));
+        let consent = joined.consent.map(|id| format!("\nconsent {id}"));
         format!(
-            "pseudonym {}\nkeys of {} record versions wrapped for the investigators{}",
+            "pseudonym {}{}\nkeys of {} record versions wrapped for the investigators{}",
             joined.pseudonym,
+            consent.unwrap_or_default(),
             joined.keys.shared.len(),
             transaction.unwrap_or_default()
         )
     })
+}
+
+/// A consent to all that a study's terms say, until it ends.
+fn consent_to(terms: &RegisterStudy, category: ResearchCategory) -> anyhow::Result<Consent> {
+    let mut provision = Provision::permit(terms.purposes.iter().copied());
+    provision.actor = Some(Actor::Study(terms.study));
+    provision.ceiling = Some(terms.ceiling);
+    provision.labels = terms.labels.clone();
+    provision.categories = terms.categories.clone();
+    provision.period = Some(Period::new(None, Some(terms.end))?);
+    let id = Hex(rand::random());
+    Ok(Consent::for_research(id, category, provision, Vec::new())?)
 }
 
 fn cohort(cohort: &Cohort) -> String {
