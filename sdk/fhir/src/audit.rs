@@ -3,7 +3,7 @@
 //! | Entry | Event |
 //! |---|---|
 //! | a decision about access | a Security Alert (DCM 110113), an Authorization Decision, with the patient and the consent that decided; [`AUTHZ_CONSENT`] when consents decided |
-//! | a permitted access, besides | an Export (DCM 110106) with the lifecycle event `disclose`, from the ledger (110153) to the reader (110152): [`DISCLOSURE`] |
+//! | a permitted access, a broken glass too, besides | an Export (DCM 110106) with the lifecycle event `disclose`, from the ledger (110153) to the reader (110152): [`DISCLOSURE`] |
 //! | anything else | a Patient Record event (DCM 110110) with the kind of the entry as its subtype |
 //!
 //! The ledger does not know from which address somebody asked; where BALP wants one stands the
@@ -148,6 +148,11 @@ impl Trail<'_> {
         let kind = serde_json::to_value(self.entry.event).ok();
         let kind = kind.as_ref().and_then(|kind| kind.as_str());
         let consent = self.entry.consent.map(|_| self.consent_entity());
+        let subject = self.entry.subject.as_ref().map(|subject| AuditEventEntity {
+            what: Some(reference::certificate(subject)),
+            type_: Some(coding(AUDIT_ENTITY_TYPE, "1")),
+            ..AuditEventEntity::default()
+        });
         AuditEvent {
             subtype: kind
                 .map(|kind| coding(AUDIT_KIND, kind))
@@ -159,6 +164,7 @@ impl Trail<'_> {
                 .into_iter()
                 .chain(self.record_entity())
                 .chain(consent)
+                .chain(subject)
                 .collect(),
             ..self.event("110110", action, "change")
         }
@@ -228,17 +234,40 @@ impl Trail<'_> {
         }
     }
 
+    /// The patient, with what else the entry names and BALP has no entities for.
     fn patient_entity(&self) -> AuditEventEntity {
+        let entry = self.entry;
+        let record = entry.record.zip(entry.version);
+        let named = [
+            (
+                "record",
+                record.map(|(id, version)| reference::document_id(&id, version)),
+            ),
+            ("study", entry.study.map(|id| id.to_string())),
+            ("delegation", entry.delegation.map(|id| id.to_string())),
+            (
+                "consent-request",
+                entry.consent_request.map(|id| id.to_string()),
+            ),
+            ("emergency", entry.request.map(|id| id.to_string())),
+            (
+                "noted-by",
+                entry.noted_by.as_ref().map(|name| name.to_string()),
+            ),
+        ];
+        let details = named
+            .into_iter()
+            .filter_map(|(kind, value)| Some(detail(kind, value?)));
         AuditEventEntity {
             what: Some(reference::patient(self.patient)),
             type_: Some(coding(AUDIT_ENTITY_TYPE, "1")),
             role: Some(coding(OBJECT_ROLE, "1")),
+            detail: details.collect(),
             ..AuditEventEntity::default()
         }
     }
 
-    /// The consent that decided, or that none did; with the record, for which BALP has no place of
-    /// its own.
+    /// The consent that decided and where in it, or that none did.
     fn consent_entity(&self) -> AuditEventEntity {
         let what = match &self.entry.consent {
             Some(consent) => reference::literal(format!("Consent/{consent}")),
@@ -251,13 +280,10 @@ impl Trail<'_> {
             let path: String = path.iter().map(|i| format!(".provision[{i}]")).collect();
             detail("provision", format!("Consent.provision{path}"))
         });
-        let record = self.entry.record.zip(self.entry.version);
-        let record = record
-            .map(|(record, version)| detail("record", reference::document_id(&record, version)));
         AuditEventEntity {
             what: Some(what),
             type_: Some(coding(RESOURCE_TYPES, "Consent")),
-            detail: provision.into_iter().chain(record).collect(),
+            detail: provision.into_iter().collect(),
             ..AuditEventEntity::default()
         }
     }

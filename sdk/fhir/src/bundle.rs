@@ -1,6 +1,7 @@
 //! Everything about a patient as one `Bundle`.
 
-use fhirkit::r4::{Bundle, BundleEntry, Resource};
+use data_encoding::BASE64;
+use fhirkit::r4::{Binary, Bundle, BundleEntry, Resource};
 use stela_consent::{Id, Organization};
 use stela_healthcare::answer::{AuditEntry, FiledConsent, RecordVersion};
 
@@ -23,6 +24,19 @@ pub struct Everything<'a> {
     pub records: &'a [RecordVersion],
     /// Her audit trail.
     pub trail: &'a [AuditEntry],
+    /// What goes with it as bytes: receipts, documents.
+    pub files: &'a [File<'a>],
+}
+
+/// Bytes that go with an export.
+#[derive(Debug, Clone, Copy)]
+pub struct File<'a> {
+    /// Its id in the bundle: up to 64 letters, digits, `-` and `.`.
+    pub id: &'a str,
+    /// Its media type.
+    pub media_type: &'a str,
+    /// The bytes.
+    pub bytes: &'a [u8],
 }
 
 /// Why a bundle could not be made.
@@ -31,13 +45,16 @@ pub enum BundleError {
     /// A date in it.
     #[error(transparent)]
     BeyondDates(#[from] BeyondDates),
+    /// The id of a file that FHIR does not take.
+    #[error("the id of a file has up to 64 letters, digits, - and .")]
+    FileId,
     /// It would have more than [`BUNDLE_ENTRIES_MAX`] resources.
     #[error("a bundle takes at most {BUNDLE_ENTRIES_MAX} resources")]
     TooLarge,
 }
 
 /// Everything as a bundle of the type `collection`, made at `time_ms`: the patient, her consents,
-/// the versions of her records with their provenance, and her audit trail. `base` is the address
+/// the versions of her records with their provenance, her audit trail, and the files. `base` is the address
 /// of the FHIR server under which the resources go, without a slash at its end.
 ///
 /// # Errors
@@ -68,6 +85,9 @@ pub fn collection(
                 .map(|one| Resource::AuditEvent(Box::new(one))),
         );
     }
+    for file in everything.files {
+        resources.push(Resource::Binary(Box::new(binary(file)?)));
+    }
     if resources.len() > BUNDLE_ENTRIES_MAX {
         return Err(BundleError::TooLarge);
     }
@@ -76,6 +96,19 @@ pub fn collection(
         timestamp: Some(instant(time_ms)?),
         entry: resources.into_iter().map(|one| entry(base, one)).collect(),
         ..Bundle::default()
+    })
+}
+
+fn binary(file: &File<'_>) -> Result<Binary, BundleError> {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+    if !(1..=64).contains(&file.id.len()) || !file.id.bytes().all(known) {
+        return Err(BundleError::FileId);
+    }
+    Ok(Binary {
+        id: Some(file.id.to_owned()),
+        content_type: Some(file.media_type.into()),
+        data: (!file.bytes.is_empty()).then(|| BASE64.encode(file.bytes).into()),
+        ..Binary::default()
     })
 }
 

@@ -13,7 +13,8 @@ use crate::moment::{BeyondDates, instant};
 use crate::reference::{self, RECORD};
 
 /// The version as a resource. Its content is the ciphertext: the kind of document that it decrypts
-/// to is not on the ledger.
+/// to is not on the ledger. One that was rejected or erased is not to be used (`entered-in-error`);
+/// one that was erased has no address any more.
 ///
 /// # Errors
 /// [`BeyondDates`]: it was submitted, or what it reports took place, after the year 9999.
@@ -25,6 +26,8 @@ pub fn document_reference(version: &RecordVersion) -> Result<DocumentReference, 
         (State::Pending, None) => ("current", "preliminary"),
         (State::Active, None) => ("current", "final"),
     };
+    let stored = version.state != State::Erased;
+    let address = stored.then(|| format!("ipfs://{}", version.cid.as_str()));
     let (system, code) = category(version.category);
     let labels = version.labels.iter();
     let replaces = version.replaces.map(|replaced| DocumentReferenceRelatesTo {
@@ -51,7 +54,7 @@ pub fn document_reference(version: &RecordVersion) -> Result<DocumentReference, 
         content: vec![DocumentReferenceContent {
             attachment: Some(Attachment {
                 content_type: Some("application/octet-stream".into()),
-                url: Some(format!("ipfs://{}", version.cid.as_str()).into()),
+                url: address.map(Into::into),
                 ..Attachment::default()
             }),
             ..DocumentReferenceContent::default()

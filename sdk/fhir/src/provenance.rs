@@ -1,13 +1,14 @@
 //! Who submitted, amended and confirmed a version of a record, as `Provenance`.
 
-use fhirkit::r4::{Provenance, ProvenanceAgent, ProvenanceEntity};
+use fhirkit::r4::{Provenance, ProvenanceAgent};
 use stela_healthcare::answer::{AuditEntry, AuditKind};
 
 use crate::code::{DATA_OPERATION, LIFECYCLE, PARTICIPANT_TYPE, concept};
 use crate::moment::{BeyondDates, instant};
 use crate::reference;
 
-/// The provenance that an entry of the audit trail tells of; nothing when it tells of none.
+/// The provenance that an entry of the audit trail tells of; nothing when it tells of none. Which
+/// version an amendment replaces, its `DocumentReference` says.
 ///
 /// # Errors
 /// [`BeyondDates`]: it was made after the year 9999.
@@ -18,15 +19,9 @@ pub fn provenance(entry: &AuditEntry) -> Result<Option<Provenance>, BeyondDates>
     let (activity, part) = match entry.event {
         AuditKind::Submitted => (concept(DATA_OPERATION, "CREATE"), "author"),
         AuditKind::Amended => (concept(DATA_OPERATION, "UPDATE"), "author"),
-        AuditKind::Confirmed => (concept(LIFECYCLE, "verify"), "verifier"),
+        AuditKind::Reviewed | AuditKind::Confirmed => (concept(LIFECYCLE, "verify"), "verifier"),
         _ => return Ok(None),
     };
-    let amended = entry.event == AuditKind::Amended;
-    let revision = amended.then(|| ProvenanceEntity {
-        role: Some("revision".into()),
-        what: Some(reference::document(&record, version - 1)),
-        ..ProvenanceEntity::default()
-    });
     Ok(Some(Provenance {
         id: Some(entry.transaction.to_string()),
         target: vec![reference::document(&record, version)],
@@ -38,7 +33,6 @@ pub fn provenance(entry: &AuditEntry) -> Result<Option<Provenance>, BeyondDates>
             on_behalf_of: entry.organization.as_ref().map(reference::organization),
             ..ProvenanceAgent::default()
         }],
-        entity: revision.into_iter().collect(),
         ..Provenance::default()
     }))
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use stela_consent::{Consent, Hex, Id, Organization, Provision};
-use stela_fhir::bundle::{Everything, collection};
+use stela_fhir::bundle::{BundleError, Everything, File, collection};
 use stela_fhir::observation::{self, Measurement, VitalSign};
 use stela_fhir::{BeyondDates, Reason, audit, r4};
 use stela_healthcare::answer::{AuditEntry, FiledConsent, RecordVersion};
@@ -127,7 +127,7 @@ fn a_denial_discloses_nothing_and_says_why() {
         "there is no consent"
     );
     let document = format!("{}.2", "a1".repeat(16));
-    assert_eq!(denial["entity"][1]["detail"][0]["valueString"], document);
+    assert_eq!(denial["entity"][0]["detail"][0]["valueString"], document);
 }
 
 #[test]
@@ -141,10 +141,39 @@ fn a_decision_without_consents_names_none() {
 }
 
 #[test]
+fn a_broken_glass_is_a_disclosure_too_and_what_an_entry_names_is_kept() {
+    let [decision, disclosure] = events(
+        r#"{"event":"emergency-accessed","basis":"emergency","consent":null,"provision":null,
+        "purpose":"BTG","study":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a","noted_by":"HospitalC"}"#,
+    )
+    .try_into()
+    .unwrap();
+    assert_eq!(decision["subtype"][0]["code"], "AuthZ-Role");
+    assert_eq!(disclosure["type"]["code"], "110106");
+    let purpose = &disclosure["purposeOfEvent"][0]["coding"][0]["code"];
+    assert_eq!(purpose, "BTG");
+    let details = decision["entity"][0]["detail"].as_array().unwrap();
+    let named: Vec<_> = details
+        .iter()
+        .map(|one| one["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(named, ["record", "study", "noted-by"]);
+    let subject = "b0".repeat(32);
+    let [bound] = events(&format!(
+        r#"{{"event":"device-bound","record":null,"consent":null,"subject":"{subject}"}}"#
+    ))
+    .try_into()
+    .unwrap();
+    assert_eq!(bound["entity"][1]["what"]["identifier"]["value"], subject);
+}
+
+#[test]
 fn everything_else_is_a_change_of_the_patients_record() {
     for (kind, action) in [
         ("registered", "C"),
         ("submitted", "C"),
+        ("study-joined", "U"),
+        ("erased", "U"),
         ("consent-granted", "C"),
         ("confirmed", "U"),
         ("rejected", "U"),
@@ -167,36 +196,25 @@ fn everything_else_is_a_change_of_the_patients_record() {
 #[test]
 fn provenance_tells_of_authors_and_reviewers() {
     let told = |change: &str| stela_fhir::provenance(&entry(change)).unwrap();
-    let check = |change: &str, activity: &str, part: &str, revises: bool| {
-        let provenance = told(change).unwrap();
+    let check = |event: &str, activity: &str, part: &str| {
+        let provenance = told(&format!(r#"{{"event":"{event}"}}"#)).unwrap();
         let bytes = stela_fhir::write(&provenance);
         assert_eq!(
             stela_fhir::read::<r4::Provenance>(&bytes).unwrap(),
             provenance
         );
         let provenance = json(&provenance);
-        assert_eq!(
-            provenance["activity"]["coding"][0]["code"], activity,
-            "{change}"
-        );
-        assert_eq!(
-            provenance["agent"][0]["type"]["coding"][0]["code"], part,
-            "{change}"
-        );
+        assert_eq!(provenance["activity"]["coding"][0]["code"], activity);
+        assert_eq!(provenance["agent"][0]["type"]["coding"][0]["code"], part);
         let who = &provenance["agent"][0]["who"]["identifier"]["value"];
-        assert_eq!(who, &Value::from("f1".repeat(32)), "{change}");
-        let before = format!("DocumentReference/{}.1", "a1".repeat(16));
-        let what = &provenance["entity"][0]["what"]["reference"];
-        assert_eq!(what == &Value::from(before), revises, "{change}");
+        assert_eq!(who, &Value::from("f1".repeat(32)));
+        let target = format!("DocumentReference/{}.2", "a1".repeat(16));
+        assert_eq!(provenance["target"][0]["reference"], target);
     };
-    check(
-        r#"{"event":"submitted","version":1}"#,
-        "CREATE",
-        "author",
-        false,
-    );
-    check(r#"{"event":"submitted"}"#, "UPDATE", "author", true);
-    check(r#"{"event":"confirmed"}"#, "verify", "verifier", false);
+    check("submitted", "CREATE", "author");
+    check("amended", "UPDATE", "author");
+    check("reviewed", "verify", "verifier");
+    check("confirmed", "verify", "verifier");
     assert_eq!(told(r#"{"event":"rejected"}"#), None);
     assert_eq!(told("{}"), None);
     assert_eq!(told(r#"{"event":"submitted","record":null}"#), None);
@@ -204,7 +222,7 @@ fn provenance_tells_of_authors_and_reviewers() {
 
 fn version(change: &str) -> RecordVersion {
     let mut version: Value = serde_json::from_str(&format!(
-        r#"{{"record":"{}","version":2,"latest":2,"state":"active","patient":"{PATIENT}",
+        r#"{{"record":"{}","version":2,"latest":2,"state":"active","replaces":1,"patient":"{PATIENT}",
         "author":"{}","organization":"HospitalA","submitted":1700000000000,"cid":"{CID}",
         "category":"laboratory","confidentiality":"R","labels":["HIV"],"date":1600000000000,
         "header":"00","commitment":"{}","wraps":[]}}"#,
@@ -246,6 +264,8 @@ fn a_version_of_a_record_is_a_document_reference() {
         document["context"]["period"]["start"],
         "2020-09-13T12:26:40.000Z"
     );
+    let first = stela_fhir::document_reference(&version(r#"{"replaces":null}"#)).unwrap();
+    assert!(first.relates_to.is_empty());
     let states = |change: &str| {
         let document = json(&stela_fhir::document_reference(&version(change)).unwrap());
         let text = |field: &str| document[field].as_str().unwrap().to_owned();
@@ -258,6 +278,13 @@ fn a_version_of_a_record_is_a_document_reference() {
         states(r#"{"state":"rejected"}"#),
         "entered-in-error entered-in-error"
     );
+}
+
+#[test]
+fn an_erased_version_has_no_address() {
+    let erased = json(&stela_fhir::document_reference(&version(r#"{"state":"erased"}"#)).unwrap());
+    assert_eq!(erased["status"], "entered-in-error");
+    assert_eq!(erased["content"][0]["attachment"]["url"], Value::Null);
 }
 
 #[test]
@@ -277,6 +304,11 @@ fn everything_about_a_patient_is_one_bundle() {
         consents: &[filed],
         records: &[version("{}")],
         trail: &trail,
+        files: &[File {
+            id: "receipt-1",
+            media_type: "application/json",
+            bytes: b"{}",
+        }],
     };
     let bundle = collection(
         &everything,
@@ -301,8 +333,20 @@ fn everything_about_a_patient_is_one_bundle() {
         "AuditEvent",
         "AuditEvent",
         "AuditEvent",
+        "Binary",
     ];
     assert_eq!(kinds, expected);
+    assert_eq!(entries[7]["resource"]["data"], "e30=");
+    let unnamed = [File {
+        id: "a/b",
+        media_type: "text/plain",
+        bytes: b"",
+    }];
+    let unnamed = Everything {
+        files: &unnamed,
+        ..everything
+    };
+    assert_eq!(collection(&unnamed, "x", 0), Err(BundleError::FileId));
     let patient = format!("https://gateway.example/fhir/Patient/{PATIENT}");
     assert_eq!(entries[0]["fullUrl"], patient);
     let mut addresses: Vec<_> = entries.iter().map(|one| one["fullUrl"].as_str()).collect();

@@ -48,6 +48,14 @@ const FUNCTIONS: &[&str] = &[
     "answer_consent_request",
     "withdraw_consent_request",
     "list_consent_requests",
+    "request_erasure",
+    "decline_erasure",
+    "erase_record",
+    "erasures",
+    "concerns",
+    "accounting",
+    "readers",
+    "record_history",
 ];
 const CODES: [&str; 9] = [
     "invalid-argument",
@@ -96,6 +104,12 @@ pub(super) fn contract_arguments(input: &[u8]) {
         check::<request::RequestConsent>,
         check::<request::AnswerConsentRequest>,
         check::<request::EncryptionKeyHistory>,
+        check::<request::RequestErasure>,
+        check::<request::DeclineErasure>,
+        check::<request::EraseRecord>,
+        check::<request::Concerns>,
+        check::<request::Accounting>,
+        check::<request::Readers>,
     ];
     let (kind, bytes) = input.split_first().unwrap_or((&0, &[]));
     checks[usize::from(*kind) % checks.len()](bytes);

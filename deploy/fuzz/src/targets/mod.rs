@@ -2,6 +2,7 @@
 
 mod consent;
 mod contract;
+mod fhir;
 mod files;
 mod governance;
 mod identity;
@@ -60,6 +61,26 @@ const CONSENTS: &[&str] = &[
     "\"record\":[",
     "ETREAT",
     "HRESCH",
+    "\"role\":\"researcher\"",
+    "\"study\":\"",
+    "\"scope\":\"research\"",
+    "\"research\":\"RSDID\"",
+    "\"policy\":\"Policy-deny\"",
+];
+const FHIR: &[&str] = &[
+    "\"provision\":[{",
+    "\"type\":\"permit\"",
+    "\"type\":\"deny\"",
+    "\"actor\":[{",
+    "\"securityLabel\":[{",
+    "\"purpose\":[{",
+    "\"period\":{\"end\":\"2020\"}",
+    "\"extension\":[{\"url\":\"x\"}]",
+    "\"reference\":\"Organization/f001\"",
+    "OPTIN",
+    "OPTOUT",
+    "9999-12-31",
+    "1969-12-31T23:59:59.999-12:00",
 ];
 const TOML: &[&str] = &[
     "\n[",
@@ -119,6 +140,10 @@ targets! {
     consent {
         consent_json: CONSENTS,
         consent_decision: CONSENTS,
+    }
+    fhir {
+        fhir_consent: FHIR,
+        fhir_observation: FHIR,
     }
     records {
         record_header: &[],

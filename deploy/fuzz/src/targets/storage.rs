@@ -16,7 +16,12 @@ use crate::parts::Parts;
 use crate::world::{START_MS, World};
 
 const METHODS: [&str; 4] = ["Admit", "Hold", "Has", "Status"];
-const EVENTS: [&str; 3] = ["record.submitted", "record.confirmed", "consent.granted"];
+const EVENTS: [&str; 4] = [
+    "record.submitted",
+    "record.confirmed",
+    "consent.granted",
+    "record.erased",
+];
 
 /// The first part is the file's name.
 pub(super) fn lease_file(input: &[u8]) {
@@ -69,6 +74,7 @@ pub(super) fn storage_event(input: &[u8]) {
                 assert_eq!(kind == PinKind::Permanent, name == EVENTS[1])
             }
             Ok(Action::LookUp { .. }) => assert_eq!(name, EVENTS[0]),
+            Ok(Action::LetGo { .. }) => assert_eq!(name, EVENTS[3]),
             Ok(Action::Nothing) => assert_eq!(name, EVENTS[2]),
             Err(_) => assert_ne!(name, EVENTS[2], "other events are none of its business"),
         }

@@ -66,6 +66,22 @@ async fn a_receipt_proves_offline_what_was_ordered() {
     let world = world();
     let (receipt, id) = receipt(&world).await;
     let text = receipt.to_json();
+    let file: Value = serde_json::from_str(&text).unwrap();
+    let fields: Vec<_> = file.as_object().unwrap().keys().collect();
+    assert_eq!(
+        fields,
+        [
+            "configurations",
+            "envelope",
+            "header",
+            "index",
+            "path",
+            "signatures",
+            "size",
+            "stela_receipt"
+        ]
+    );
+    assert_eq!(file["stela_receipt"], 1);
     let recorded = Receipt::from_json(text.as_bytes())
         .unwrap()
         .verify(world.configuration())
