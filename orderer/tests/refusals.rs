@@ -10,7 +10,8 @@ mod network;
 
 use bytes::Bytes;
 use consortium::{CHANNEL, Organization, WINDOW_MS, encoded, registration, sign, transaction};
-use network::{Network, code, join_request, refused, request_header, signed};
+use network::refused::refused;
+use network::{Network, code, join_request, request_header, signed};
 use stela_identity::tls::{Expected, TlsSettings, connect};
 use stela_orderer::driver::now_ms;
 use stela_protocol::limits::MESSAGE_BYTES_MAX;

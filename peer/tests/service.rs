@@ -13,6 +13,7 @@ use stela_protocol::hash::domain;
 use stela_protocol::limits::MESSAGE_BYTES_MAX;
 use stela_protocol::{ErrorCode, Hash32, TransactionId, ValidationCode, hash, pb};
 use support::faulty::Fault;
+use support::refused::refused;
 use support::*;
 use tonic::Streaming;
 

@@ -150,12 +150,13 @@ pub struct Decision {
 
 /// How narrowly a provision speaks, criterion by criterion; 0 where it states nothing.
 ///
-/// In this order: named records (1), where the actor is (organization, role at an organization or
-/// study 1, identity 2), what the actor does (role, role at an organization or study 1, identity
-/// 2), purpose (1 and the depth of the narrowest listed purpose that contains the requested one),
+/// In this order: named records (1), where the actor is (organization or role at an organization
+/// 1, identity 2), what the actor does (role, role at an organization or study 1, identity 2),
+/// purpose (1 and the depth of the narrowest listed purpose that contains the requested one),
 /// confidentiality (1), labels (1), categories (1), data period (1). So an identity is narrower than
 /// a role at an organization, and that is narrower than the organization or the role, of which
-/// neither is narrower than the other. How long a provision is in force says nothing about its
+/// neither is narrower than the other; nor is a study narrower than an organization whose people
+/// work for it. How long a provision is in force says nothing about its
 /// subject and does not count. An exception is at least as specific in each criterion as its base
 /// provision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,8 +167,8 @@ impl Specificity {
         let (place, task) = match provision.actor {
             None => (0, 0),
             Some(Actor::Organization(_)) => (1, 0),
-            Some(Actor::Role(_)) => (0, 1),
-            Some(Actor::RoleAt(..) | Actor::Study(_)) => (1, 1),
+            Some(Actor::Role(_) | Actor::Study(_)) => (0, 1),
+            Some(Actor::RoleAt(..)) => (1, 1),
             Some(Actor::Identity(_)) => (2, 2),
         };
         let purpose = provision

@@ -346,3 +346,16 @@ pub(crate) fn must_answer(
         Err(refusal().at("reader"))
     }
 }
+
+/// Whether an emergency access to a patient's records waits for a review by the caller.
+pub(crate) fn awaits(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    patient: &Id,
+) -> Result<bool, ContractError> {
+    if caller.role != Role::PrivacyOfficer {
+        return Ok(false);
+    }
+    let open = ledger.range(&keys::open_reviews_about(&caller.organization, patient)?, 1);
+    Ok(!open.entries.is_empty())
+}

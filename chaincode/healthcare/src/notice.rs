@@ -10,6 +10,7 @@ use crate::answer::{Concern, Concerned};
 use crate::caller::{Caller, must_be_question};
 use crate::consent;
 use crate::delegate;
+use crate::emergency;
 use crate::erasure;
 use crate::patient;
 use crate::record::{self, Version};
@@ -54,6 +55,10 @@ pub(crate) fn concerns(
         (
             Concern::Erasure,
             erasure::awaits(ledger, &caller, &version)?,
+        ),
+        (
+            Concern::Emergency,
+            emergency::awaits(ledger, &caller, &version.head.patient)?,
         ),
     ];
     let reasons = findings

@@ -474,3 +474,32 @@ fn refused_looks_at_pending_and_rejected_versions_are_committed() {
     clinic.ok(&officer, "reject_record", rejection(1));
     denied(&mut clinic);
 }
+
+#[test]
+fn a_broken_glass_concerns_privacy_officers_until_it_is_reviewed() {
+    let mut clinic = Clinic::with_record();
+    let (privacy, stranger) = (clinic.privacy.clone(), clinic.stranger.clone());
+    let elsewhere = Caller::new("HospitalC", "privacy-officer", [0x61; 32]);
+    assert_eq!(reasons(&clinic, &privacy, 1), json!([]));
+    let glass = with(
+        with(access(1, "BTG"), "purpose", Value::Null),
+        "reason",
+        json!("life-threatening"),
+    );
+    let outcome = clinic.ok(&stranger, "break_glass", glass);
+    for officer in [&privacy, &elsewhere] {
+        assert_eq!(reasons(&clinic, officer, 1), json!(["emergency"]));
+    }
+    let uninvolved = Caller::new("HospitalB", "privacy-officer", [0x62; 32]);
+    assert_eq!(reasons(&clinic, &uninvolved, 1), json!([]));
+    let review = json!({
+        "patient": id(PATIENT),
+        "request": stela_consent::Hex(outcome.transaction_id),
+        "practitioner": stela_consent::Hex(stranger.fingerprint),
+        "finding": "justified",
+    });
+    clinic.ok(&privacy, "review_emergency", review);
+    for officer in [&privacy, &elsewhere] {
+        assert_eq!(reasons(&clinic, officer, 1), json!([]));
+    }
+}

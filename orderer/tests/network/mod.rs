@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 
 #[path = "../../../ledger/identity/tests/refused/mod.rs"]
-mod refused;
+pub mod refused;
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -28,7 +28,6 @@ use tempfile::TempDir;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-pub use self::refused::refused;
 use crate::consortium::{CHANNEL, Consortium, encoded, header, update};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);

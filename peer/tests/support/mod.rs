@@ -10,7 +10,7 @@ pub mod faulty;
 pub mod orderer;
 pub mod process;
 #[path = "../../../ledger/identity/tests/refused/mod.rs"]
-mod refused;
+pub mod refused;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -44,7 +44,6 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use self::orderer::{Chain, Signers};
-pub use self::refused::refused;
 
 pub const WINDOW_MS: u64 = 60_000;
 /// Longer than anything takes; whatever waits waits for a condition.

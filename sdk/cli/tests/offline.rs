@@ -110,6 +110,22 @@ fn failures_have_their_exit_codes_and_say_what_to_do() {
         2,
         "organization",
     );
+    check(
+        &["record", "erase", id, "--reason", "cleaning-up"],
+        2,
+        "retention-over",
+    );
+    check(&["record", "list", "--state", "lost"], 2, "erased");
+    check(
+        &["patient", "accounting", "--from", "yesterday"],
+        2,
+        "--from",
+    );
+    check(
+        &["receipt", "verify", "r.json", "--genesis", "none.block"],
+        1,
+        "none.block",
+    );
     let enroll = [
         "ca", "enroll", "--ca", "none", "--name", "n", "--out", "o", "--role",
     ];

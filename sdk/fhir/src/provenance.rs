@@ -22,12 +22,6 @@ pub fn provenance(entry: &AuditEntry) -> Result<Option<Provenance>, BeyondDates>
         AuditKind::Reviewed | AuditKind::Confirmed => (concept(LIFECYCLE, "verify"), "verifier"),
         _ => return Ok(None),
     };
-    let amended = entry.event == AuditKind::Amended;
-    let revision = amended.then(|| ProvenanceEntity {
-        role: Some("revision".into()),
-        what: Some(reference::document(&record, version.saturating_sub(1))),
-        ..ProvenanceEntity::default()
-    });
     Ok(Some(Provenance {
         id: Some(entry.transaction.to_string()),
         target: vec![reference::document(&record, version)],
@@ -39,7 +33,6 @@ pub fn provenance(entry: &AuditEntry) -> Result<Option<Provenance>, BeyondDates>
             on_behalf_of: entry.organization.as_ref().map(reference::organization),
             ..ProvenanceAgent::default()
         }],
-        entity: revision.into_iter().collect(),
         ..Provenance::default()
     }))
 }

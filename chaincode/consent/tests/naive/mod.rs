@@ -92,7 +92,7 @@ fn numbers(p: &Provision, r: &Request<'_>) -> Vec<usize> {
         Some(Actor::Organization(_)) => (1, 0),
         Some(Actor::Role(_)) => (0, 1),
         Some(Actor::RoleAt(..)) => (1, 1),
-        Some(Actor::Study(_)) => (1, 1),
+        Some(Actor::Study(_)) => (0, 1),
         Some(Actor::Identity(_)) => (2, 2),
     };
     let chain = containing(r.purpose);

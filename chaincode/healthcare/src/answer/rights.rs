@@ -23,6 +23,8 @@ pub enum Concern {
     Consent,
     /// She may decide about an erasure that was asked for or proposed.
     Erasure,
+    /// An emergency access to a record of the patient's waits for her review.
+    Emergency,
 }
 
 answer! {

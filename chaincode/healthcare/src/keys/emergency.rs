@@ -45,6 +45,10 @@ pub(crate) fn open_review_at(
     )
 }
 
+pub(crate) fn open_reviews_about(organization: &Organization, patient: &Id) -> Result<KeyRange> {
+    range("uo", &[organization.as_str(), &text(patient)])
+}
+
 pub(crate) fn open_reviews_at(organization: &Organization) -> Result<KeyRange> {
     range("uo", &[organization.as_str()])
 }

@@ -73,6 +73,24 @@ impl Known {
             "reason" if command == "request" => coded(ConsentReason::ALL),
             "reason" if command == "break" => coded(EmergencyReason::ALL),
             "finding" => coded(Finding::ALL),
+            "reason" if command == "reject" => codes(&[
+                "unreadable",
+                "invalid-format",
+                "wrong-labels",
+                "wrong-patient",
+                "duplicate",
+                "incomplete",
+            ]),
+            "reason" if command == "request-erasure" => codes(&[
+                "no-longer-needed",
+                "consent-withdrawn",
+                "objection",
+                "unlawful",
+            ]),
+            "reason" if command == "decline-erasure" => codes(&["retention", "legal-hold"]),
+            "reason" if command == "erase" => {
+                codes(&["patient-request", "retention-over", "unlawful"])
+            }
             "policy" => codes(Policy::ALL),
             "role" => [codes(Role::ALL), codes(&NODE_ROLES)].concat(),
             "organization" => self.organizations.clone(),
