@@ -181,3 +181,40 @@ fn completions_and_help_are_there() {
     let help = stela(folder.path(), &["--help"]);
     assert!(String::from_utf8_lossy(&help.stdout).contains("Exit codes"));
 }
+
+#[test]
+fn what_is_said_about_people_is_checked_before_anybody_is_asked() {
+    let folder = folder();
+    let check = |words: &[&str], said: &str| {
+        let output = stela(folder.path(), words);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {stderr}");
+        assert!(stderr.contains(said), "{words:?}: {stderr}");
+    };
+    let id = "00112233445566778899aabbccddeeff";
+    let certificate = id.repeat(2);
+    let name = ["delegate", "name", &certificate, "--scope", "read"];
+    check(&[&name[..], &["--kind", "GUARD"]].concat(), "--days");
+    let child = ["--kind", "CHILD", "--days", "1"];
+    check(&[&name[..], &child].concat(), "GUARD");
+    let both = ["--kind", "GUARD", "--days", "1", "--until", "5"];
+    check(&[&name[..], &both].concat(), "--until");
+    check(&["patient", "add-certificate", id], "64");
+    check(&["patient", "rebind", &certificate], "--patient");
+    check(&["consent", "answer", id], "--approve");
+    check(
+        &["consent", "answer", id, "--decline", "--days", "1"],
+        "--decline",
+    );
+    let ask = ["consent", "request", "--patient", id, "--purpose", "DSRCH"];
+    check(&[&ask[..], &["--reason", "curiosity"]].concat(), "referral");
+    let study = ["--reason", "study", "--study", id];
+    check(&[&ask[..], &study].concat(), "--research");
+    check(&["consent", "policy", "grant", "Policy-none"], "policy");
+    check(&["access", "check", id], "--purpose");
+    let whom = ["--purpose", "TREAT", "--role", "practitioner"];
+    check(
+        &[&["access", "check", id][..], &whom].concat(),
+        "--organization",
+    );
+}

@@ -102,7 +102,7 @@ pub enum KeyError {
     /// No wrapped key is for the key pair of this session.
     #[error(
         "no wrapped key of this record is for you{}; the patient's client has to share it \
-         (`stela share`)",
+         (`stela share`, or `stela patient rewrap` for her own certificates and delegates)",
         if *.missing > 0 { " among those that are here" } else { "" }
     )]
     NotShared {
