@@ -129,7 +129,9 @@ run_demo() {
     run "$CARGO_TARGET_DIR/debug/stela-demo" --out "$(dirname "$report")" || return
     local statement wrong=0
     for statement in permitted_read_identical denied_without_consent denied_after_revocation \
-        old_version_intact leader_killed_nothing_lost audit_complete peers_agree_on_state_hash; do
+        old_version_intact leader_killed_nothing_lost consent_request_answered \
+        emergency_notified_and_reviewed study_reads_under_pseudonym ward_alert_without_value \
+        accounting_complete export_receipts_verify audit_complete peers_agree_on_state_hash; do
         reported "$statement" true || wrong=1
     done
     reported canary_hits 0 || wrong=1

@@ -23,7 +23,7 @@ pub struct Stela {
 pub struct Answer {
     /// The exit code.
     pub code: i32,
-    /// The JSON it printed.
+    /// The JSON it printed; a list of all values when it printed several, and null when none.
     pub json: Value,
     /// What it said on standard error.
     pub said: String,
@@ -89,10 +89,9 @@ impl Stela {
             .with_context(|| format!("`stela {}` took too long", arguments.join(" ")))??;
         self.keep(arguments, &output)?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let json = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
         Ok(Answer {
             code: output.status.code().unwrap_or(-1),
-            json,
+            json: printed(&output.stdout),
             said,
             seconds: started.elapsed().as_secs_f64(),
         })
@@ -105,5 +104,33 @@ impl Stela {
         let mut log = File::options().create(true).append(true).open(&self.log)?;
         let written = log.write_all(&printed);
         written.with_context(|| format!("cannot write {}", self.log.display()))
+    }
+}
+
+/// What a command printed: most print one value, those that follow something one for each line.
+fn printed(output: &[u8]) -> Value {
+    let values = serde_json::Deserializer::from_slice(output).into_iter();
+    let values: Result<Vec<Value>, _> = values.collect();
+    match values.unwrap_or_default() {
+        values if values.len() > 1 => Value::Array(values),
+        values => values.into_iter().next().unwrap_or(Value::Null),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_value_is_itself_and_several_are_a_list() {
+        assert_eq!(printed(b"{\"a\": 1}\n"), json!({"a": 1}));
+        assert_eq!(
+            printed(b"{\"a\":1}\n{\"a\":2}\n"),
+            json!([{"a": 1}, {"a": 2}])
+        );
+        assert_eq!(printed(b""), Value::Null);
+        assert_eq!(printed(b"no JSON"), Value::Null);
     }
 }

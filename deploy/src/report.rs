@@ -20,7 +20,28 @@ pub struct Findings {
     /// Every acknowledged transaction is committed once, and valid; some of them while the killed
     /// leader was away, which another process of the same node replaced.
     pub leader_killed_nothing_lost: bool,
-    /// The audit trail has an entry for every committed event about the patient, and no other.
+    /// A practitioner's request for consent and the patient's answer are committed; the consent says
+    /// less than was asked for, it alone permitted the practitioner's read, and her file is what the
+    /// author wrote.
+    pub consent_request_answered: bool,
+    /// The glass was broken without a consent, the patient was notified before the document was
+    /// read, an officer of the submitting hospital gave the reader the key, a privacy officer
+    /// closed the review, and the file is what the author wrote.
+    pub emergency_notified_and_reviewed: bool,
+    /// An investigator read one record of an enrolled patient under the pseudonym; the calls that
+    /// she made and the answers that she got name no patient, and the cohort of two is not told.
+    pub study_reads_under_pseudonym: bool,
+    /// Every device submitted a window, exactly one alerts, and its events carry ids only; one
+    /// observation of it is proved against the root on the ledger without the others.
+    pub ward_alert_without_value: bool,
+    /// The accounting that the patient was shown names every committed permit for her records,
+    /// emergencies and the study included, and nothing else.
+    pub accounting_complete: bool,
+    /// Every receipt in the patient's export verifies from the genesis block alone, there is one for
+    /// each transaction about her until then, and the contents are what the author wrote.
+    pub export_receipts_verify: bool,
+    /// The audit trails of both patients have one entry for every committed transaction about them,
+    /// and no other.
     pub audit_complete: bool,
     /// All peers have every block that the observer has, and the same state hash after each.
     pub peers_agree_on_state_hash: bool,
@@ -44,7 +65,11 @@ pub struct Findings {
     pub blocks: u64,
     /// Transactions in them, by verdict.
     pub verdicts: BTreeMap<String, usize>,
-    /// Entries of the patient's audit trail.
+    /// Devices of the ward.
+    pub devices: usize,
+    /// Receipts in the patient's export.
+    pub receipts: usize,
+    /// Entries of both patients' audit trails.
     pub audit_entries: usize,
     /// What was not as it should be, in words.
     pub remarks: Vec<String>,
@@ -58,6 +83,12 @@ impl Findings {
             && self.denied_after_revocation
             && self.old_version_intact
             && self.leader_killed_nothing_lost
+            && self.consent_request_answered
+            && self.emergency_notified_and_reviewed
+            && self.study_reads_under_pseudonym
+            && self.ward_alert_without_value
+            && self.accounting_complete
+            && self.export_receipts_verify
             && self.audit_complete
             && self.peers_agree_on_state_hash
             && self.canary_control_found

@@ -12,7 +12,7 @@ use stela_consent::{Hex, Id};
 use stela_identity::Credentials;
 use tokio::io::AsyncWriteExt;
 
-use crate::cli::Stela;
+use crate::cli::{Answer, Stela};
 use crate::evidence::Evidence;
 use crate::materials::{User, user_folder};
 use crate::network::{Network, commands_log};
@@ -21,7 +21,12 @@ use crate::report::Step;
 use crate::topology::Kind;
 use crate::users;
 
+mod emergency;
 mod failover;
+mod request;
+mod rights;
+mod study;
+mod ward;
 
 /// Canaries in each document.
 const CANARIES: usize = 4;
@@ -65,6 +70,13 @@ impl<'a> Story<'a> {
         Stela::new(user_folder(folder, user), commands_log(folder))
     }
 
+    /// One whose commands are given or print what is in records, in clear text: they are written
+    /// down beside the documents, which are no part of the network.
+    fn stela_with_content(&self, user: &User) -> Stela {
+        let profile = user_folder(self.network.folder(), user);
+        Stela::new(profile, self.folder.join("commands.log"))
+    }
+
     fn done(&mut self, what: &str, seconds: f64) {
         (self.say)(&format!("{seconds:6.2} s  {what}"));
         self.steps.push(Step {
@@ -75,9 +87,29 @@ impl<'a> Story<'a> {
 
     async fn run(&mut self, user: &User, what: &str, words: &[&str]) -> anyhow::Result<Value> {
         let answer = self.stela(user).run(words).await?;
+        self.took(what, answer)
+    }
+
+    /// [`run`](Self::run), for a command that is given or prints what is in a record.
+    async fn run_with_content(
+        &mut self,
+        user: &User,
+        what: &str,
+        words: &[&str],
+    ) -> anyhow::Result<Value> {
+        let answer = self.stela_with_content(user).run(words).await?;
+        self.took(what, answer)
+    }
+
+    fn took(&mut self, what: &str, answer: Answer) -> anyhow::Result<Value> {
         self.acknowledged.extend(acknowledged(&answer.json)?);
         self.done(what, answer.seconds);
         Ok(answer.json)
+    }
+
+    /// A file among the documents.
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     /// A read that must end as denied (exit code 3).
@@ -93,14 +125,15 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// Tells it from the first registration to the audit trail.
+    /// Tells it from the first registration to the audit trail, with the patient and a second one.
     ///
     /// # Errors
     /// At the first step that does not go as it should.
-    pub async fn tell(mut self, patient: Id) -> anyhow::Result<Told> {
-        let documents = self.write_documents()?;
+    pub async fn tell(mut self, patients: [Id; 2]) -> anyhow::Result<Told> {
+        let [patient, second] = patients;
+        let mut documents = self.write_documents()?;
         let patient_user = users::patient(patient);
-        self.register(patient).await?;
+        self.register(patients).await?;
         let record = self.submit(patient, &documents).await?;
         let consent = self.grant(&patient_user).await?;
         let files = Files::below(&self.folder);
@@ -111,14 +144,20 @@ impl<'a> Story<'a> {
         self.later_reads(shared, &files).await?;
         self.revoke(&patient_user, consent).await?;
         self.read_after_revocation(shared, &files).await?;
+        let asked = self.ask_for_consent(shared, &mut documents).await?;
+        let emergency = self.break_the_glass(shared, &mut documents).await?;
+        let study = self.study(patients, &mut documents).await?;
+        let ward = self.ward(second, &mut documents).await?;
+        let rights = self.rights(&patient_user).await?;
         let what = "the patient looks at her audit trail";
         let trail = self.run(&patient_user, what, &["audit"]).await?;
         self.show_trail(&trail);
         let wire_control = self.wire_control().await?;
+        let profile = |user: &User| user_folder(self.network.folder(), user);
         let evidence = Evidence {
             network: self.network.folder().to_owned(),
-            observer: user_folder(self.network.folder(), &users::observer()),
-            patient_profile: user_folder(self.network.folder(), &patient_user),
+            observer: profile(&users::observer()),
+            patient_profile: profile(&patient_user),
             patient,
             record,
             written: documents.files,
@@ -127,11 +166,18 @@ impl<'a> Story<'a> {
             reader: self.fingerprint(&users::reader())?,
             stranger: self.fingerprint(&users::stranger())?,
             consent,
-            acknowledged: self.acknowledged,
             killed,
+            second,
+            second_profile: profile(&users::second_patient(second)),
+            asked,
+            emergency,
+            study,
+            ward,
+            rights,
             canaries: documents.canaries,
             wire_control,
             searched: vec![self.network.folder().to_owned()],
+            acknowledged: self.acknowledged,
         };
         Ok(Told {
             evidence,
@@ -208,17 +254,17 @@ impl<'a> Story<'a> {
         })
     }
 
-    async fn register(&mut self, patient: Id) -> anyhow::Result<()> {
+    async fn register(&mut self, patients: [Id; 2]) -> anyhow::Result<()> {
         let started = stopwatch();
-        let everybody = users::everybody(patient);
-        let runs = everybody.iter().map(|user| {
+        let cast = users::cast(patients);
+        let runs = cast.iter().map(|user| {
             let stela = self.stela(user);
             async move { stela.run(&["register"]).await }
         });
         futures::future::try_join_all(runs).await?;
         let what = format!(
             "{} users register their certificates and encryption keys",
-            everybody.len()
+            cast.len()
         );
         self.done(&what, started.elapsed().as_secs_f64());
         Ok(())
@@ -240,16 +286,14 @@ impl<'a> Story<'a> {
             &file,
         ];
         let answer = self.run(&users::author(), &what, &words).await?;
-        let record = field(&answer, "record")?.to_owned();
+        let record = id(&answer, "record")?;
         self.run(
             &users::officer(),
             "HospitalA's records officer opens, checks and confirms it",
-            &["record", "confirm", &record],
+            &["record", "confirm", &record.to_string()],
         )
         .await?;
-        record
-            .parse()
-            .map_err(|_| anyhow::anyhow!("the record's id is malformed"))
+        Ok(record)
     }
 
     async fn grant(&mut self, patient: &User) -> anyhow::Result<Id> {
@@ -275,10 +319,7 @@ impl<'a> Story<'a> {
         ];
         let what = "the patient consents to treatment by HospitalB's practitioners";
         let answer = self.run(patient, what, &words).await?;
-        let consent = field(&answer, "consent")?;
-        consent
-            .parse()
-            .map_err(|_| anyhow::anyhow!("the consent's id is malformed"))
+        id(&answer, "consent")
     }
 
     async fn amend(&mut self, record: &str, documents: &Documents) -> anyhow::Result<()> {
@@ -357,6 +398,15 @@ struct Documents {
     bytes: u64,
 }
 
+/// A text with a canary, in a file beside the documents so that the canary is found there.
+fn written_text(file: &Path, text: &str, documents: &mut Documents) -> anyhow::Result<String> {
+    let word = canary();
+    let text = format!("{text} ({word})");
+    std::fs::write(file, &text)?;
+    documents.canaries.push(word);
+    Ok(text)
+}
+
 /// Where readers put what they read, or would have.
 struct Files {
     read: [PathBuf; 3],
@@ -403,6 +453,12 @@ fn refs(words: &[String]) -> Vec<&str> {
 fn field<'v>(answer: &'v Value, name: &str) -> anyhow::Result<&'v str> {
     let value = answer.get(name).and_then(Value::as_str);
     value.with_context(|| format!("the answer has no {name}: {answer}"))
+}
+
+/// An id that a command printed.
+fn id(answer: &Value, name: &str) -> anyhow::Result<Id> {
+    let parsed = field(answer, name)?.parse();
+    parsed.map_err(|_| anyhow::anyhow!("the answer has a malformed {name}: {answer}"))
 }
 
 /// A random word that no record has by chance: 24 letters and digits.

@@ -48,13 +48,59 @@ pub fn patient(id: stela_consent::Id) -> User {
     }
 }
 
+/// Who asks the patient for a consent.
+pub fn consultant() -> User {
+    user("HospitalC", "practitioner-2", "practitioner")
+}
+
+/// Who breaks the glass.
+pub fn physician() -> User {
+    user("HospitalC", "emergency-physician", "practitioner")
+}
+
+/// Who reviews that, at the patient's hospital.
+pub fn privacy_officer() -> User {
+    user("HospitalA", "privacy-officer", "privacy-officer")
+}
+
+/// The privacy officer who registers the study.
+pub fn sponsor() -> User {
+    user("HospitalB", "privacy-officer", "privacy-officer")
+}
+
+/// Who investigates in the study.
+pub fn investigator() -> User {
+    user("HospitalB", "researcher", "researcher")
+}
+
+/// Another patient of the same hospital, whose vital signs are monitored too.
+pub fn second_patient(id: stela_consent::Id) -> User {
+    User {
+        name: "patient-2",
+        ..patient(id)
+    }
+}
+
 /// A second practitioner at each hospital; they are there to try things with.
 fn colleagues() -> impl Iterator<Item = User> {
     let colleague = |organization| user(organization, "practitioner-2", "practitioner");
     ORGANIZATIONS.into_iter().map(colleague)
 }
 
-/// Everybody, with this patient.
+/// Everybody who takes part in the demonstration, with the patient and the second one.
+pub fn cast([first, second]: [stela_consent::Id; 2]) -> Vec<User> {
+    let mut cast = everybody(first);
+    cast.extend([
+        physician(),
+        privacy_officer(),
+        sponsor(),
+        investigator(),
+        second_patient(second),
+    ]);
+    cast
+}
+
+/// The people of any network, with this patient.
 pub fn everybody(id: stela_consent::Id) -> Vec<User> {
     let other_officer = user("HospitalB", "records-officer", "records-officer");
     let mut everybody = vec![

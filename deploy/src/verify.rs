@@ -1,15 +1,16 @@
 //! Looks at what a demonstration left, from outside: through the gateway of a hospital that took no
 //! part, and at the disks.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stela_client::{CheckedBlock, Network};
-use stela_consent::{Consent, Hex, Id};
-use stela_healthcare::answer::{AuditEntry, Page};
-use stela_healthcare::request::AuditTrail;
+use stela_consent::Consent;
+use stela_healthcare::answer::Page;
 use stela_protocol::ContractName;
 
 use self::chain::{Anchor, Ledger, connect};
@@ -20,11 +21,18 @@ use crate::report::Findings;
 use crate::topology::{CONTRACT, Kind, Node, Topology};
 
 mod access;
+mod audit;
 mod chain;
+mod consent_request;
+mod emergency;
 mod failover;
 mod plaintext;
+mod rights;
+mod study;
+mod ward;
 
-/// The hospital at whose peer is looked: it took no part in the sharing.
+/// The hospital at whose peer is looked: it neither wrote the record nor treats the patient, and
+/// what it says is held against the genesis block.
 const OBSERVER: &str = "HospitalC";
 
 /// Looks at everything that the evidence points to. What is trusted is the genesis block on disk;
@@ -43,7 +51,20 @@ pub async fn verify(evidence: &Evidence) -> anyhow::Result<Findings> {
     count(&ledger, &mut findings);
     access::judge(evidence, &ledger, &mut findings)?;
     failover::judge(evidence, &file, &ledger, &mut findings)?;
-    audit(evidence, topology, &ledger, &mut findings).await?;
+    consent_request::judge(evidence, &ledger, &mut findings)?;
+    let at = |profile| connect(&evidence.network, profile, observed);
+    let patient = at(&evidence.patient_profile)?;
+    emergency::judge(evidence, &ledger, &patient, &mut findings).await?;
+    let investigator = at(&evidence.study.investigator_profile)?;
+    study::judge(evidence, &ledger, &investigator, &mut findings).await?;
+    ward::judge(evidence, &ledger, &mut findings)?;
+    rights::accounting(evidence, &ledger, &patient, &mut findings).await?;
+    rights::export(evidence, &anchor, &ledger, &mut findings)?;
+    let trails = [
+        (evidence.patient, patient),
+        (evidence.second, at(&evidence.second_profile)?),
+    ];
+    audit::judge(&trails, &ledger, &mut findings).await?;
     agreement(evidence, &anchor, topology, &ledger, &mut findings).await;
     grant_size(evidence, &ledger, &mut findings);
     plaintext::judge(evidence, &mut findings)?;
@@ -66,52 +87,42 @@ fn same(one: &Path, other: &Path) -> anyhow::Result<bool> {
     Ok(digest(one)? == digest(other)?)
 }
 
-async fn audit(
-    evidence: &Evidence,
-    topology: &Topology,
-    ledger: &Ledger,
-    findings: &mut Findings,
-) -> anyhow::Result<()> {
-    let node = topology.node(Kind::Peer, OBSERVER)?;
-    let network = connect(&evidence.network, &evidence.patient_profile, node)?;
-    let trail = trail(&network, evidence.patient).await?;
-    findings.audit_entries = trail.len();
-    let told: BTreeSet<Hex<32>> = trail.iter().map(|entry| entry.transaction).collect();
-    let happened: BTreeSet<Hex<32>> = ledger
-        .valid
-        .iter()
-        .filter(|tx| !tx.transaction.result.events.is_empty())
-        .map(|tx| tx.id)
-        .collect();
-    if told != happened {
-        findings.remarks.push(format!(
-            "the audit trail tells of {} transactions, {} happened",
-            told.len(),
-            happened.len()
-        ));
-    }
-    findings.audit_complete = told == happened && trail.len() == told.len();
-    Ok(())
+/// What a query of the contract answers, as the peer that the client is connected to has it.
+async fn ask<T: DeserializeOwned>(
+    network: &Network,
+    function: &str,
+    request: &impl Serialize,
+) -> anyhow::Result<T> {
+    let contract = network.contract(ContractName::new(CONTRACT)?);
+    let argument = serde_json::to_vec(request)?;
+    let payload = contract.evaluate(function, [argument]).await?;
+    Ok(serde_json::from_slice(&payload)?)
 }
 
-async fn trail(network: &Network, patient: Id) -> anyhow::Result<Vec<AuditEntry>> {
-    let contract = network.contract(ContractName::new(CONTRACT)?);
-    let mut request = AuditTrail {
-        patient,
-        limit: None,
-        bookmark: None,
-    };
+/// All pages of a query.
+async fn ask_all<T: DeserializeOwned>(
+    network: &Network,
+    function: &str,
+    mut request: Value,
+) -> anyhow::Result<Vec<T>> {
     let mut entries = Vec::new();
     loop {
-        let argument = serde_json::to_vec(&request)?;
-        let payload = contract.evaluate("audit_trail", [argument]).await?;
-        let page: Page<AuditEntry> = serde_json::from_slice(&payload)?;
+        let page: Page<T> = ask(network, function, &request).await?;
         entries.extend(page.entries);
-        request.bookmark = page.bookmark;
-        if request.bookmark.is_none() {
-            return Ok(entries);
+        match page.bookmark {
+            Some(bookmark) => request["bookmark"] = json!(bookmark),
+            None => return Ok(entries),
         }
     }
+}
+
+/// Adds a remark for each thing that does not hold; answers whether all do.
+fn all_hold<const N: usize>(findings: &mut Findings, things: [(bool, &str); N]) -> bool {
+    let failed = things.iter().filter(|(holds, _)| !holds);
+    let remarks: Vec<String> = failed.map(|(_, what)| (*what).to_owned()).collect();
+    let all = remarks.is_empty();
+    findings.remarks.extend(remarks);
+    all
 }
 
 async fn agreement(

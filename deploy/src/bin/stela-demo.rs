@@ -14,8 +14,9 @@ use stela_deploy::report::{Findings, Report, Step};
 use stela_deploy::story::Story;
 use stela_deploy::users;
 
-/// Three hospitals share one patient's record under her consent, on this machine, with every
-/// process, disk and connection that a real network has.
+/// Three hospitals share one patient's record under her consent, break the glass, run a study and a
+/// ward of devices, on this machine, with every process, disk and connection that a real network
+/// has.
 ///
 /// The story is told as it goes. What is true at the end is judged by a separate process,
 /// `stela-verify`, and written to `report.json`.
@@ -66,10 +67,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let out = prepare(&arguments.out)?;
     let contract = stela_deploy::contract_module(arguments.contract.as_deref())?;
     let package = stela_deploy::package(&std::fs::read(contract)?)?;
-    let patient = Hex(rand::random());
-    say("Three hospitals, one patient, one record.\n");
+    let patients = [Hex(rand::random()), Hex(rand::random())];
+    say("Three hospitals, one patient, one record; then one more patient, and a ward.\n");
     let started = stopwatch();
-    let everybody = users::everybody(patient);
+    let everybody = users::cast(patients);
     let folder = out.join("network");
     let mut network = Network::create(&folder, &package, &everybody, &|step| {
         say(&format!("          {step}"))
@@ -83,7 +84,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let documents = out.join("documents");
     std::fs::create_dir_all(&documents)?;
     let told = Story::new(&mut network, documents, &say)
-        .tell(patient)
+        .tell(patients)
         .await?;
     steps.extend(told.steps);
     let resident_bytes = network.resident_bytes();
@@ -164,7 +165,31 @@ fn show(report: &Report, path: &Path) {
             "leader killed, nothing acknowledged lost",
             findings.leader_killed_nothing_lost,
         ),
-        ("the audit trail is complete", findings.audit_complete),
+        (
+            "the consent that was asked for opened that, and only a part",
+            findings.consent_request_answered,
+        ),
+        (
+            "the emergency: notified, answered, reviewed",
+            findings.emergency_notified_and_reviewed,
+        ),
+        (
+            "the study read under a pseudonym; two patients are no number",
+            findings.study_reads_under_pseudonym,
+        ),
+        (
+            "the ward's alert tells no value; one observation is proved",
+            findings.ward_alert_without_value,
+        ),
+        (
+            "the accounting names every disclosure",
+            findings.accounting_complete,
+        ),
+        (
+            "the export's receipts verify from the genesis block",
+            findings.export_receipts_verify,
+        ),
+        ("the audit trails are complete", findings.audit_complete),
         (
             "all peers have the same state hash",
             findings.peers_agree_on_state_hash,
@@ -204,10 +229,12 @@ fn go_on(network: &Network, evidence: &Evidence) {
          \n  alias stela={stela}\n  cd {folder}\n\
          \n  stela --profile HospitalA/users/patient audit\
          \n  stela --profile HospitalA/users/patient consent list\
+         \n  stela --profile HospitalA/users/patient emergency list --patient {patient} --justifications\
          \n  stela --profile HospitalA/users/practitioner record show {record}\
          \n  stela --profile HospitalC/users/records-officer channel info\n\
          \nThe README's guide goes on from here. End the network with:\n  {ended_by} down {folder}",
         stela = program("stela"),
+        patient = evidence.patient,
         record = evidence.record,
         ended_by = program("stela-network"),
     ));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use stela_client::Contract;
-use stela_consent::{Actor, Consent, Hex, Provision};
+use stela_consent::{Actor, Consent, Hex, Provision, Role};
 
 use super::Story;
 use crate::evidence::Killed;
@@ -65,14 +65,16 @@ impl Story<'_> {
     }
 }
 
-/// Makes many grants, a few at once; each opens nothing to anybody but must survive.
+/// Makes many grants, a few at once; each opens nothing to anybody but must survive. They are about
+/// a role that nobody has who asks later.
 async fn make_grants(
     contract: &Contract,
     acknowledged: &AtomicUsize,
 ) -> anyhow::Result<Vec<Hex<32>>> {
     use futures::{StreamExt, TryStreamExt};
     let one = |_: usize| async {
-        let actor = Actor::Organization("HospitalC".parse().map_err(|_| anyhow::anyhow!("name"))?);
+        let organization = "HospitalC".parse().map_err(|_| anyhow::anyhow!("name"))?;
+        let actor = Actor::RoleAt(organization, Role::Researcher);
         let provision = Provision {
             actor: Some(actor),
             ..Provision::deny()

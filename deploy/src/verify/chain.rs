@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use futures::StreamExt;
 use stela_client::{CheckedBlock, Endpoint, Gateway, GatewayOptions, Network, Quorum};
-use stela_consent::{Fingerprint, Hex};
+use stela_consent::{Fingerprint, Hex, Id};
+use stela_healthcare::event::{self, PatientEvent};
+use stela_healthcare::request::Enrol;
 use stela_identity::{Configuration, Credentials};
 use stela_protocol::block::Block;
 use stela_protocol::transaction::{Body, Envelope, Transaction};
@@ -21,6 +23,7 @@ use crate::topology::{CHANNEL, Node};
 pub(super) struct Anchor {
     genesis: Hash32,
     quorum: Quorum,
+    configuration: Arc<Configuration>,
 }
 
 impl Anchor {
@@ -29,11 +32,16 @@ impl Anchor {
         let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
         let block = Block::decode(bytes.into())?;
         let (configuration, _) = config::from_genesis(&block)?;
-        let quorum = Quorum::new(Configuration::new(configuration)?);
         Ok(Self {
             genesis: block.hash,
-            quorum,
+            quorum: Quorum::new(Configuration::new(configuration.clone())?),
+            configuration: Arc::new(Configuration::new(configuration)?),
         })
+    }
+
+    /// The configuration in the genesis block.
+    pub(super) fn configuration(&self) -> Arc<Configuration> {
+        Arc::clone(&self.configuration)
     }
 
     /// The first `height` blocks of a peer. Each has the signatures it needs, by the configuration
@@ -86,6 +94,23 @@ impl Committed {
         called.then(|| serde_json::from_slice(argument).ok())?
     }
 
+    /// Who called.
+    pub(super) fn creator(&self) -> Fingerprint {
+        Hex(self.transaction.proposal.header.creator.0)
+    }
+
+    /// The events that the contract set, by name.
+    pub(super) fn events(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let events = self.transaction.result.events.iter();
+        events.map(|event| (event.name.as_str(), &event.payload[..]))
+    }
+
+    /// The payload of the event of this name, when it has that type.
+    pub(super) fn event<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let (_, payload) = self.events().find(|(event, _)| *event == name)?;
+        serde_json::from_slice(payload).ok()
+    }
+
     /// What the function answered.
     pub(super) fn answer<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_slice(&self.transaction.result.response).ok()
@@ -124,6 +149,50 @@ impl Ledger {
             let argument = tx.call(function).filter(&wanted)?;
             Some((tx, argument))
         })
+    }
+}
+
+impl Ledger {
+    /// Every call of `function` by `creator`, with its argument, in the order of the chain.
+    pub(super) fn calls_by<'a, T: serde::de::DeserializeOwned + 'a>(
+        &'a self,
+        creator: &'a Fingerprint,
+        function: &'a str,
+    ) -> impl Iterator<Item = (&'a Committed, T)> {
+        let own = self.valid.iter().filter(move |tx| tx.by(creator));
+        own.filter_map(move |tx| Some((tx, tx.call(function)?)))
+    }
+
+    /// Every call of `function` by the certificate with which a patient registered.
+    pub(super) fn calls_of<T: serde::de::DeserializeOwned>(
+        &self,
+        patient: Id,
+        function: &str,
+    ) -> Vec<(&Committed, T)> {
+        let certificate = self.certificate_of(patient);
+        let own = self
+            .valid
+            .iter()
+            .filter(|tx| Some(tx.creator()) == certificate);
+        own.filter_map(|tx| Some((tx, tx.call(function)?)))
+            .collect()
+    }
+
+    /// The certificate with which a patient registered.
+    pub(super) fn certificate_of(&self, patient: Id) -> Option<Fingerprint> {
+        let hers = |event: PatientEvent| event.patient == patient;
+        let registered = self
+            .valid
+            .iter()
+            .find(|tx| tx.event(event::PATIENT_REGISTERED).is_some_and(hers))?;
+        Some(registered.creator())
+    }
+
+    /// The patient's name in a study, by her own enrolment.
+    pub(super) fn pseudonym_of(&self, patient: Id, study: Id) -> Option<Id> {
+        let mut enrolments = self.calls_of::<Enrol>(patient, "enrol").into_iter();
+        let (_, enrolment) = enrolments.find(|(_, enrolment)| enrolment.study == study)?;
+        Some(enrolment.pseudonym)
     }
 }
 

@@ -61,9 +61,18 @@ fn folders(evidence: &Evidence) -> anyhow::Result<Vec<PathBuf>> {
     Ok(once.into_iter().collect())
 }
 
-/// The author's documents are not searched above; the canaries must be found there.
+/// What was written outside of the network is not searched above; the canaries must be found there.
 fn written_found(evidence: &Evidence) -> anyhow::Result<bool> {
-    let (hits, _) = canary::search(&evidence.written, &evidence.canaries)?;
+    let notes = [&evidence.asked.note, &evidence.emergency.justification];
+    let written: Vec<PathBuf> = evidence
+        .written
+        .iter()
+        .chain(&evidence.study.written)
+        .chain(notes)
+        .chain([&evidence.ward.proof])
+        .cloned()
+        .collect();
+    let (hits, _) = canary::search(&written, &evidence.canaries)?;
     let found: BTreeSet<usize> = hits.iter().map(|hit| hit.canary).collect();
     Ok(!found.is_empty() && found.len() == evidence.canaries.len())
 }

@@ -19,6 +19,9 @@ use crate::limits::{OBSERVATION_BYTES_MAX, WINDOW_OBSERVATIONS_MAX};
 /// The media type of a window.
 pub const WINDOW_MEDIA_TYPE: &str = "application/vnd.stela.window+json";
 
+/// The name of its format in a record's metadata.
+pub const WINDOW_FORMAT: &str = "vital-signs";
+
 /// Observations are no window.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {

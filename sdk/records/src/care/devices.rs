@@ -14,10 +14,10 @@ use super::keys::{Recipients, cid_of, header_of, wrap_for};
 use super::queries::every_page;
 use super::session::{Session, ask};
 use super::submit::NewRecord;
-use crate::format::Metadata;
+use crate::format::{Metadata, MetadataError};
 use crate::keys::RecordKey;
 use crate::limits::PAGES_MAX;
-use crate::window::{WINDOW_MEDIA_TYPE, Window, WindowError};
+use crate::window::{WINDOW_FORMAT, WINDOW_MEDIA_TYPE, Window, WindowError};
 
 /// What a device submits.
 #[derive(Debug, Clone)]
@@ -139,7 +139,7 @@ impl Session {
             confidentiality: window.confidentiality,
             labels: window.labels.clone(),
             date_ms: Some(window.start_ms),
-            metadata: Metadata::new(document.len() as u64, WINDOW_MEDIA_TYPE, "vital signs")?,
+            metadata: metadata(&document)?,
         };
         let key = RecordKey::generate(&mut rand::rng());
         let record: Id = Hex(rand::random());
@@ -240,4 +240,23 @@ pub enum OpenWindowError {
         /// The record.
         record: Id,
     },
+}
+
+/// What the readers of a window are told about its document.
+fn metadata(document: &[u8]) -> Result<Metadata, MetadataError> {
+    Metadata::new(document.len() as u64, WINDOW_MEDIA_TYPE, WINDOW_FORMAT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_has_metadata_that_a_record_can_carry() {
+        let window = Window::new(["{}".to_owned()], &mut rand::rng()).unwrap();
+        let document = window.encode();
+        let metadata = metadata(&document).unwrap();
+        assert_eq!(metadata.media_type(), WINDOW_MEDIA_TYPE);
+        assert_eq!(metadata.content_bytes(), document.len() as u64);
+    }
 }
