@@ -6,12 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use stela_consent::{Hex, Id, Organization, Purpose};
-use stela_fhir::bundle::{self, Everything};
-use stela_fhir::r4::{Binary, BundleEntry, Resource};
+use stela_fhir::bundle::{self, Everything, File};
 use stela_healthcare::State;
 use stela_protocol::TransactionId;
 use stela_records::care::answer::{AuditEntry, AuditKind, RecordVersion};
@@ -54,10 +51,17 @@ struct Missing {
     why: String,
 }
 
-/// Resources beside those that the ledger has, and what could not be had.
+/// Bytes that go with the bundle: the content of a version, or a receipt.
+struct Gotten {
+    id: String,
+    media_type: String,
+    bytes: Vec<u8>,
+}
+
+/// What goes with what the ledger has, and what could not be had.
 #[derive(Default)]
 struct Gathered {
-    binaries: Vec<Binary>,
+    files: Vec<Gotten>,
     missing: Vec<Missing>,
 }
 
@@ -85,10 +89,19 @@ pub(super) async fn run(
     if wanted.contents {
         contents(session, wanted, &records, &progress, &mut gathered).await?;
     }
-    let contents = gathered.binaries.len();
+    let contents = gathered.files.len();
     if wanted.receipts {
         receipts(profile, &trail, &progress, &mut gathered).await?;
     }
+    let files: Vec<File<'_>> = gathered
+        .files
+        .iter()
+        .map(|file| File {
+            id: &file.id,
+            media_type: &file.media_type,
+            bytes: &file.bytes,
+        })
+        .collect();
     let everything = Everything {
         channel: profile.channel.as_str(),
         patient: wanted.patient,
@@ -96,17 +109,18 @@ pub(super) async fn run(
         consents: &consents,
         records: &records,
         trail: &trail,
+        files: &files,
     };
+    write(profile, &everything, out)?;
     let exported = Exported {
         out: out.display().to_string(),
         consents: consents.len(),
         versions: records.len(),
         contents,
         audit_entries: trail.len(),
-        receipts: gathered.binaries.len() - contents,
+        receipts: files.len() - contents,
         missing: gathered.missing,
     };
-    write(profile, &everything, gathered.binaries, out)?;
     drop(progress);
     output.answer(&exported, text)
 }
@@ -158,11 +172,11 @@ async fn contents(
         match opened.await {
             Ok((_, Reviewed::Document(document))) if document.content().len() <= room => {
                 room -= document.content().len();
-                gathered.binaries.push(binary(
-                    format!("content-{}-{}", version.record, version.version),
-                    document.metadata().media_type(),
-                    document.content(),
-                ));
+                gathered.files.push(Gotten {
+                    id: format!("{}-{}", version.record, version.version),
+                    media_type: document.metadata().media_type().to_owned(),
+                    bytes: document.content().to_vec(),
+                });
             }
             Ok(_) => gathered.lacks(
                 name,
@@ -196,11 +210,12 @@ async fn receipts(
         ));
         let id = TransactionId(transaction.0);
         match network.receipt(Arc::clone(&genesis), id, LOOK).await {
-            Ok(receipt) => gathered.binaries.push(binary(
-                format!("receipt-{}", &transaction.to_string()[..48]),
-                "application/json",
-                receipt.to_json().as_bytes(),
-            )),
+            Ok(receipt) => gathered.files.push(Gotten {
+                // An id has 64 characters at most.
+                id: format!("receipt-{}", &transaction.to_string()[..48]),
+                media_type: "application/json".to_owned(),
+                bytes: receipt.to_json().into_bytes(),
+            }),
             Err(error) if error.is_retryable() => return Err(error.into()),
             // A denied access that its requester kept back never was a transaction.
             Err(error) => gathered.lacks(format!("receipt of {transaction}"), error),
@@ -209,34 +224,10 @@ async fn receipts(
     Ok(())
 }
 
-fn binary(id: String, media_type: &str, bytes: &[u8]) -> Binary {
-    Binary {
-        id: Some(id),
-        content_type: Some(media_type.to_owned().into()),
-        data: Some(STANDARD.encode(bytes).into()),
-        ..Binary::default()
-    }
-}
-
-fn write(
-    profile: &Profile,
-    everything: &Everything<'_>,
-    binaries: Vec<Binary>,
-    out: &Path,
-) -> anyhow::Result<()> {
+fn write(profile: &Profile, everything: &Everything<'_>, out: &Path) -> anyhow::Result<()> {
     // No server stands behind these addresses: they only tie the entries of the bundle together.
     let base = format!("https://{}.stela.invalid/fhir", profile.channel);
-    let mut bundle = bundle::collection(everything, &base, now_ms())?;
-    bundle.entry.extend(binaries.into_iter().map(|binary| {
-        BundleEntry {
-            full_url: binary
-                .id
-                .as_ref()
-                .map(|id| format!("{base}/Binary/{id}").into()),
-            resource: Some(Resource::Binary(Box::new(binary))),
-            ..BundleEntry::default()
-        }
-    }));
+    let bundle = bundle::collection(everything, &base, now_ms())?;
     std::fs::write(out, stela_fhir::write(&bundle))
         .with_context(|| format!("cannot write {}", out.display()))
 }
