@@ -24,12 +24,13 @@ pub struct Findings {
     /// less than was asked for, it alone permitted the practitioner's read, and her file is what the
     /// author wrote.
     pub consent_request_answered: bool,
-    /// The glass was broken without a consent, the patient was notified before the document was
-    /// read, an officer of the submitting hospital gave the reader the key, a privacy officer
-    /// closed the review, and the file is what the author wrote.
+    /// The glass was broken and no consent decided, the patient's notifications name the access, an
+    /// officer of the submitting hospital then gave the reader the key, a privacy officer closed
+    /// the review after that, and the file is what the author wrote.
     pub emergency_notified_and_reviewed: bool,
-    /// An investigator read one record of an enrolled patient under the pseudonym; the calls that
-    /// she made and the answers that she got name no patient, and the cohort of two is not told.
+    /// An investigator read one record of an enrolled patient under the pseudonym, the arguments and
+    /// answers of her transactions name no patient, and the cohort of two is not told. Events and
+    /// what a member's peer has are not part of this.
     pub study_reads_under_pseudonym: bool,
     /// Every device submitted a window, exactly one alerts, and its events carry ids only; one
     /// observation of it is proved against the root on the ledger without the others.

@@ -32,10 +32,11 @@ impl Anchor {
         let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
         let block = Block::decode(bytes.into())?;
         let (configuration, _) = config::from_genesis(&block)?;
+        let configuration = Arc::new(Configuration::new(configuration)?);
         Ok(Self {
             genesis: block.hash,
-            quorum: Quorum::new(Configuration::new(configuration.clone())?),
-            configuration: Arc::new(Configuration::new(configuration)?),
+            quorum: Quorum::new(Arc::clone(&configuration)),
+            configuration,
         })
     }
 

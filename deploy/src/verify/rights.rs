@@ -107,9 +107,10 @@ pub(super) fn export(
         }
     }
     let content = |version: usize| {
-        let id = format!("content-{}-{}", evidence.record, version + 1);
+        let named = format!("{}-{}", evidence.record, version + 1);
         let written = std::fs::read(&evidence.written[version])?;
-        anyhow::Ok(binaries.get(&id) == Some(&written))
+        let is_it = |(id, bytes): (&String, &Vec<u8>)| id.ends_with(&named) && *bytes == written;
+        anyhow::Ok(binaries.iter().any(is_it))
     };
     findings.export_receipts_verify = all_hold(
         findings,

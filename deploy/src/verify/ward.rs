@@ -29,9 +29,9 @@ pub(super) fn judge(
 ) -> anyhow::Result<()> {
     let devices = devices(evidence)?;
     findings.devices = devices.len();
-    let windows: Vec<(&Committed, SubmitWindow)> = devices
-        .iter()
-        .flat_map(|device| ledger.calls_by::<SubmitWindow>(device, "submit_window"))
+    let submitted = ledger.valid.iter();
+    let windows: Vec<(&Committed, SubmitWindow)> = submitted
+        .filter_map(|tx| Some((tx, tx.call("submit_window")?)))
         .collect();
     let reported: BTreeSet<Fingerprint> = windows.iter().map(|(tx, _)| tx.creator()).collect();
     let alerts = |(tx, _): &&(&Committed, SubmitWindow)| {
@@ -50,7 +50,7 @@ pub(super) fn judge(
         [
             (
                 !devices.is_empty() && reported == devices && windows.len() == devices.len(),
-                "not every device submitted one window",
+                "the windows are not one of each device of the ward",
             ),
             (
                 windows
