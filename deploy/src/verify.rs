@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use stela_client::{CheckedBlock, Network};
 use stela_consent::{Consent, Hex, Id};
@@ -80,7 +81,10 @@ async fn audit(
     let happened: BTreeSet<Hex<32>> = ledger
         .valid
         .iter()
-        .filter(|tx| !tx.transaction.result.events.is_empty())
+        .filter(|tx| {
+            let mut events = tx.transaction.result.events.iter();
+            events.any(|event| concerns(&event.payload, evidence.patient))
+        })
         .map(|tx| tx.id)
         .collect();
     if told != happened {
@@ -92,6 +96,12 @@ async fn audit(
     }
     findings.audit_complete = told == happened && trail.len() == told.len();
     Ok(())
+}
+
+/// Whether an event is about this patient. Some are about nobody: a key that somebody published.
+fn concerns(payload: &[u8], patient: Id) -> bool {
+    let named: Option<Value> = serde_json::from_slice(payload).ok();
+    named.is_some_and(|named| named["patient"] == patient.to_string())
 }
 
 async fn trail(network: &Network, patient: Id) -> anyhow::Result<Vec<AuditEntry>> {
