@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use stela_client::{CheckedBlock, Network};
 use stela_consent::{Consent, Hex, Id};
 use stela_healthcare::answer::{AuditEntry, Page};
+use stela_healthcare::event::KEY_REGISTERED;
 use stela_healthcare::request::AuditTrail;
 use stela_protocol::ContractName;
 
@@ -83,7 +84,10 @@ async fn audit(
         .iter()
         .filter(|tx| {
             let mut events = tx.transaction.result.events.iter();
-            events.any(|event| concerns(&event.payload, evidence.patient))
+            // Her first encryption key stands in no trail; one that takes its place does.
+            events.any(|event| {
+                event.name != KEY_REGISTERED && concerns(&event.payload, evidence.patient)
+            })
         })
         .map(|tx| tx.id)
         .collect();
@@ -98,7 +102,7 @@ async fn audit(
     Ok(())
 }
 
-/// Whether an event is about this patient. Some are about nobody: a key that somebody published.
+/// Whether an event is about this patient. Some are about none: a key that an officer published.
 fn concerns(payload: &[u8], patient: Id) -> bool {
     let named: Option<Value> = serde_json::from_slice(payload).ok();
     named.is_some_and(|named| named["patient"] == patient.to_string())
