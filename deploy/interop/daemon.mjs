@@ -1,6 +1,6 @@
 // A js-ipfs daemon in a private swarm, which its own command line cannot be told to join.
 //
-// Usage: node -r ./promise.cjs daemon.mjs SWARM_KEY
+// Usage: node -r ./polyfill.cjs daemon.mjs SWARM_KEY
 //
 // IPFS_PATH names its repository, whose configuration says where it listens. It speaks yamux beside
 // mplex, for nodes that speak only that.

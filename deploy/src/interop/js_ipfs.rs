@@ -41,7 +41,7 @@ impl JsIpfs {
         let repository = folder.join("repository");
         let made = std::process::Command::new(&installed.node)
             .arg("-r")
-            .arg(installed.folder.join("promise.cjs"))
+            .arg(installed.folder.join("polyfill.cjs"))
             .arg(installed.folder.join("node_modules/ipfs/src/cli.js"))
             .args(["init", "--profile=test", "--empty-repo"])
             .env("IPFS_PATH", &repository)
@@ -86,7 +86,7 @@ impl JsIpfs {
             format!("IPFS_PATH={}", self.repository.display()),
             self.installed.node.display().to_string(),
             "-r".to_owned(),
-            folder.join("promise.cjs").display().to_string(),
+            folder.join("polyfill.cjs").display().to_string(),
             folder.join("daemon.mjs").display().to_string(),
             swarm_key.display().to_string(),
         ];

@@ -302,7 +302,7 @@ impl JsIpfs {
             let mut command = Command::new(program);
             command
                 .arg("-r")
-                .arg(installed.join("promise.cjs"))
+                .arg(installed.join("polyfill.cjs"))
                 .arg(installed.join("node_modules/ipfs/src/cli.js"))
                 .args(arguments)
                 .env("IPFS_PATH", &repository)
