@@ -41,7 +41,7 @@ struct Call<'a> {
     function: &'a str,
     made_ms: u64,
     reads: Vec<(&'a str, Option<(u64, u32)>)>,
-    range: Option<Range<'a>>,
+    ranges: Vec<Range<'a>>,
     /// A value, or a deletion.
     writes: Vec<(&'a str, bool)>,
     package: Option<Hash32>,
@@ -251,7 +251,7 @@ fn result(call: &Call<'_>) -> Bytes {
         key: key(name),
         height: read.map(height),
     });
-    let ranges = call.range.iter().map(|(start, end, found)| {
+    let ranges = call.ranges.iter().map(|(start, end, found)| {
         let found = found
             .iter()
             .map(|(key, place)| (key.as_bytes(), height(*place).into()));
@@ -420,11 +420,15 @@ fn a_range_that_was_changed_is_rolled_back_to_what_was_read() {
     story.block(vec![third, elsewhere], &[VALID; 2]);
     let list = Call {
         function: "list",
-        range: Some((
-            "room-",
-            "room.",
-            vec![("room-1", (2, 0)), ("room-2", (3, 0))],
-        )),
+        ranges: vec![
+            // As it was read, and so not named.
+            ("corridor-", "corridor.", vec![]),
+            (
+                "room-",
+                "room.",
+                vec![("room-1", (2, 0)), ("room-2", (3, 0))],
+            ),
+        ],
         ..Call::default()
     };
     let list = story.call("TX5", "USER", &["A", "B"], list);
