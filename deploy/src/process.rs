@@ -1,8 +1,9 @@
 //! Processes that this program starts and ends; no others are ever touched.
 
 use std::fs::File;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -211,6 +212,39 @@ impl Interrupts {
             _ = interrupt.recv() => anyhow::bail!("interrupted; the network is ended"),
             _ = terminate.recv() => anyhow::bail!("asked to end; the network is ended"),
             _ = hangup.recv() => anyhow::bail!("the terminal is gone; the network is ended"),
+        }
+    }
+}
+
+/// Logs to standard error from this level on. A line that cannot be written (the disk is full, nobody
+/// reads) is lost, and only that.
+pub fn log_to_stderr(level: tracing::Level) {
+    tracing_subscriber::fmt()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .with_max_level(level)
+        .init();
+}
+
+/// Does a program's work until it is done or interrupted, and says how it went: an error on standard
+/// error under the program's name, anything but `true` in the exit code.
+pub async fn program(
+    name: &str,
+    level: tracing::Level,
+    work: impl Future<Output = anyhow::Result<bool>>,
+) -> ExitCode {
+    log_to_stderr(level);
+    let outcome = match Interrupts::new() {
+        Ok(interrupts) => interrupts.or(work).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }

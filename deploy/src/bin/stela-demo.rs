@@ -1,6 +1,5 @@
 //! The demonstration of Stela, as `deploy/demo.sh` runs it.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,10 +8,11 @@ use clap::Parser;
 use stela_consent::Hex;
 use stela_deploy::evidence::Evidence;
 use stela_deploy::network::{self, Network};
-use stela_deploy::process::{Interrupts, binary, stopwatch};
+use stela_deploy::process::{binary, program, stopwatch};
 use stela_deploy::report::{Findings, Report, Step};
 use stela_deploy::story::Story;
 use stela_deploy::users;
+use tracing::Level;
 
 /// Three hospitals share one patient's record under her consent, break the glass, run a study and a
 /// ward of devices, on this machine, with every process, disk and connection that a real network
@@ -37,26 +37,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        // A line that cannot be written (the disk is full, nobody reads) is lost, and only that.
-        .log_internal_errors(false)
-        .with_max_level(tracing::Level::WARN)
-        .init();
-    let arguments = Arguments::parse();
-    let outcome = match Interrupts::new() {
-        Ok(interrupts) => interrupts.or(run(arguments)).await,
-        Err(error) => Err(error),
-    };
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("stela-demo: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program("stela-demo", Level::WARN, run(Arguments::parse())).await
 }
 
 fn say(line: &str) {

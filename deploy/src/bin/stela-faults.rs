@@ -1,6 +1,5 @@
 //! The fault harness of Stela, as `deploy/faults.sh` runs it.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,7 +7,8 @@ use anyhow::Context;
 use clap::Parser;
 use serde::Serialize;
 use stela_deploy::faults::{FaultKind, Harness, Plan, Round, Totals};
-use stela_deploy::process::{Interrupts, stopwatch};
+use stela_deploy::process::{program, stopwatch};
+use tracing::Level;
 
 /// Does harm to a whole network of real processes while clients write and read, and checks after
 /// each round that nothing acknowledged is lost, nothing is applied twice, there is one history and
@@ -51,24 +51,7 @@ struct Report {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::ERROR)
-        .init();
-    let arguments = Arguments::parse();
-    let outcome = match Interrupts::new() {
-        Ok(interrupts) => interrupts.or(run(arguments)).await,
-        Err(error) => Err(error),
-    };
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("stela-faults: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program("stela-faults", Level::ERROR, run(Arguments::parse())).await
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<bool> {

@@ -1,12 +1,13 @@
 //! A network with an IPFS daemon, as `deploy/interop.sh` runs it.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use futures::TryFutureExt;
 use stela_deploy::interop::{self, Installed};
-use stela_deploy::process::{Interrupts, stopwatch};
+use stela_deploy::process::{program, stopwatch};
+use tracing::Level;
 
 /// Makes a network of three hospitals on this machine, of which one keeps its blobs in js-ipfs, and
 /// checks that records go their whole way through it.
@@ -29,23 +30,12 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::WARN)
-        .init();
-    let arguments = Arguments::parse();
-    let outcome = match Interrupts::new() {
-        Ok(interrupts) => interrupts.or(run(arguments)).await,
-        Err(error) => Err(error),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("stela-interop: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program(
+        "stela-interop",
+        Level::WARN,
+        run(Arguments::parse()).map_ok(|()| true),
+    )
+    .await
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {

@@ -1,6 +1,5 @@
 //! Measures what a large study costs, as `deploy/large.sh` runs it.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +9,7 @@ use stela_consent::Hex;
 use stela_deploy::large::{Large, Measured};
 use stela_deploy::limits::LARGE_BYTES_MIN;
 use stela_deploy::network::Network;
-use stela_deploy::process::Interrupts;
+use stela_deploy::process::{Interrupts, log_to_stderr};
 use stela_deploy::users;
 
 /// A large binary study goes its whole way on a real network on this machine: encrypted, held by
@@ -58,11 +57,7 @@ fn bytes(text: &str) -> Result<u64, String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::WARN)
-        .init();
+    log_to_stderr(tracing::Level::WARN);
     let arguments = Arguments::parse();
     let outcome = match Interrupts::new() {
         Ok(interrupts) => interrupts.or(run(&arguments)).await,

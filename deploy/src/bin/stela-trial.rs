@@ -1,16 +1,17 @@
 //! The doctor's trial: makes a network, breaks it in ten ways, and looks at what `stela doctor` and
 //! `stela tx explain` say.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use futures::TryFutureExt;
 use stela_deploy::network::Network;
-use stela_deploy::process::{Interrupts, stopwatch};
+use stela_deploy::process::{program, stopwatch};
 use stela_deploy::trial::Trial;
 use stela_deploy::users;
+use tracing::Level;
 
 /// Makes a network of three hospitals on this machine, breaks it in ten ways, one after the other,
 /// and checks that `stela doctor` names each with its cure and nothing else, and that
@@ -30,23 +31,12 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::WARN)
-        .init();
-    let arguments = Arguments::parse();
-    let outcome = match Interrupts::new() {
-        Ok(interrupts) => interrupts.or(run(arguments)).await,
-        Err(error) => Err(error),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("stela-trial: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program(
+        "stela-trial",
+        Level::WARN,
+        run(Arguments::parse()).map_ok(|()| true),
+    )
+    .await
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
