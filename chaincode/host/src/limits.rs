@@ -85,7 +85,7 @@ impl Default for RuntimeLimits {
         Self {
             package_bytes: PACKAGE_BYTES_MAX,
             function_bytes: 256 << 10,
-            compile_ms: 30_000,
+            compile_ms: 90_000,
             instances: 64,
             memory_bytes: 32 << 20,
             table_elements: 20_000,
