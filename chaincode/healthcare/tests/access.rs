@@ -1,15 +1,13 @@
 //! Consent, access, keys, audit.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-mod support;
-
+use super::support::{
+    CID, CONSENT, Clinic, HOUR_MS, OTHER_PATIENT, PATIENT, RECORD, access, id, submission, to_b,
+    with,
+};
 use serde_json::{Value, json};
 use stela_guest::Caller;
 use stela_healthcare::answer::{AuditKind, FiledConsent, Page, ReadGrant, Verdict};
 use stela_healthcare::limits::{CONSENTS_MAX, OTHERS_WRAPS_MAX, PERMIT_MS, WRAPS_MAX};
-use support::{
-    CONSENT, Clinic, HOUR_MS, OTHER_PATIENT, PATIENT, RECORD, access, id, submission, to_b, with,
-};
 
 fn grant(clinic: &Clinic, caller: &Caller, extra: Option<&str>) -> Result<ReadGrant, String> {
     let mut request = json!({"patient": id(PATIENT), "record": id(RECORD), "version": 1});
@@ -161,7 +159,7 @@ fn with_consent_access_is_permitted_until_it_expires() {
     );
     let transaction = decision.request.to_string();
     let granted = grant(&clinic, &reader, Some(&transaction)).unwrap();
-    assert_eq!(granted.record.cid.as_str(), support::CID);
+    assert_eq!(granted.record.cid.as_str(), CID);
     assert_eq!(granted.record.wraps.len(), 1);
     assert_eq!(clinic.record(&reader, 1).record, id(RECORD));
     // Another person's permit, or another transaction, opens nothing.

@@ -1,14 +1,11 @@
 //! Many transactions about one patient at the same time: which of them conflict.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
-
-mod support;
 
 use std::collections::BTreeSet;
 
+use super::support::{CID, CONSENT, Clinic, HOUR_MS, PATIENT, id, submission, to_b, with};
 use serde_json::{Value, json};
 use stela_consent::Hex;
 use stela_guest::{Caller, Conflict, Endorsed};
-use support::{CID, CONSENT, Clinic, HOUR_MS, PATIENT, id, submission, to_b, with};
 
 /// What a transaction of the test is, and what it was endorsed to do.
 struct Work {

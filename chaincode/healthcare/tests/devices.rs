@@ -1,13 +1,12 @@
 //! Devices and the windows of vital signs that they submit.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-mod support;
-
+use super::support::{
+    CID, CONSENT, Clinic, HOUR_MS, OTHER_PATIENT, PATIENT, id, submission, to_b, with,
+};
 use serde_json::{Value, json};
 use stela_guest::{Caller, Outcome};
 use stela_healthcare::State;
 use stela_healthcare::answer::{AuditKind, DeviceStatus, Page, RecordSummary};
-use support::{CID, CONSENT, Clinic, HOUR_MS, OTHER_PATIENT, PATIENT, id, submission, to_b, with};
 
 const DEVICE: u8 = 0x51;
 

@@ -1,15 +1,12 @@
 //! Emergency access and its review; denied accesses that their requesters keep back.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-mod support;
-
+use super::support::{
+    CONSENT, Clinic, HOUR_MS, OTHER_PATIENT, PATIENT, RECORD, access, id, submission, to_b, with,
+};
 use serde_json::{Value, json};
 use stela_guest::{Caller, Conflict, Outcome};
 use stela_healthcare::answer::{AuditKind, Disclosure, Emergency, Page, ReadGrant};
 use stela_healthcare::limits::{EMERGENCY_MS, EMERGENCY_REVIEW_MS};
-use support::{
-    CONSENT, Clinic, HOUR_MS, OTHER_PATIENT, PATIENT, RECORD, access, id, submission, to_b, with,
-};
 
 fn glass() -> Value {
     json!({

@@ -1,8 +1,6 @@
 //! Erasing records.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-mod support;
-
+use super::support::{CID, Clinic, OTHER_PATIENT, PATIENT, RECORD, access, id, submission, with};
 use serde_json::{Value, json};
 use stela_guest::Caller;
 use stela_healthcare::answer::{
@@ -10,7 +8,6 @@ use stela_healthcare::answer::{
 };
 use stela_healthcare::limits::YEAR_MS;
 use stela_healthcare::{EraseReason, State};
-use support::{CID, Clinic, OTHER_PATIENT, PATIENT, RECORD, access, id, submission, with};
 
 const OTHER_CID: &str = "bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
 

@@ -1,8 +1,8 @@
 //! Who is a patient, who acts for her, and who asks for her consent.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-mod support;
-
+use super::support::{
+    CONSENT, Clinic, HOUR_MS, OTHER_PATIENT, PATIENT, RECORD, id, submission, to_b, with,
+};
 use serde_json::{Value, json};
 use stela_guest::Caller;
 use stela_healthcare::answer::{
@@ -13,9 +13,6 @@ use stela_healthcare::limits::{
     OTHERS_WRAPS_MAX, POWER_MS_MAX, PUBLIC_KEY_BYTES, REBIND_WAIT_MS, REBOUND_MAX,
 };
 use stela_healthcare::{DelegateKind, RequestState};
-use support::{
-    CONSENT, Clinic, HOUR_MS, OTHER_PATIENT, PATIENT, RECORD, id, submission, to_b, with,
-};
 
 const DELEGATION: u8 = 0x41;
 const REQUEST: u8 = 0x51;

@@ -1,8 +1,8 @@
 //! Review by several officers, lists with filters, history, notifications.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-mod support;
-
+use super::support::{
+    CONSENT, Clinic, HOUR_MS, PATIENT, RECORD, access, id, submission, to_b, with,
+};
 use serde_json::{Value, json};
 use stela_guest::Caller;
 use stela_healthcare::answer::{
@@ -10,7 +10,6 @@ use stela_healthcare::answer::{
 };
 use stela_healthcare::limits::VERSIONS_MAX;
 use stela_healthcare::{RejectReason, State};
-use support::{CONSENT, Clinic, HOUR_MS, PATIENT, RECORD, access, id, submission, to_b, with};
 
 fn officer(organization: &str, n: u8) -> Caller {
     Caller::new(organization, "records-officer", [n; 32])

@@ -1,15 +1,12 @@
 //! What a patient has a right to know.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-mod support;
-
+use super::support::{
+    CONSENT, Clinic, HOUR_MS, OTHER_PATIENT, PATIENT, RECORD, id, submission, to_b, with,
+};
 use serde_json::{Value, json};
 use stela_guest::Caller;
 use stela_healthcare::answer::{Disclosure, DisclosureKind, Page, Reader};
 use stela_healthcare::limits::{ACCOUNTING_YEARS, YEAR_MS};
-use support::{
-    CONSENT, Clinic, HOUR_MS, OTHER_PATIENT, PATIENT, RECORD, id, submission, to_b, with,
-};
 
 const OTHER_RECORD: u8 = 0x22;
 

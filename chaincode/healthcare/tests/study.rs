@@ -1,14 +1,13 @@
 //! Research studies: who runs them, who takes part, and what they are told.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-mod support;
-
+use super::support::{
+    CONSENT, Clinic, HOUR_MS, OTHER_PATIENT, PATIENT, RECORD, id, submission, with,
+};
 use serde_json::{Value, json};
 use stela_guest::{Caller, Conflict};
 use stela_healthcare::answer::{
     AuditKind, Cohort, Page, ReadGrant, RecordSummary, RecordVersion, Study, StudyRecord,
 };
-use support::{CONSENT, Clinic, HOUR_MS, OTHER_PATIENT, PATIENT, RECORD, id, submission, with};
 
 const STUDY: u8 = 0x71;
 const PSEUDONYM: u8 = 0x81;

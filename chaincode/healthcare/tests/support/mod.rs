@@ -29,7 +29,7 @@ pub struct Clinic {
     pub privacy: Caller,
     pub reader: Caller,
     pub stranger: Caller,
-    side: u8,
+    transactions: u32,
 }
 
 impl Clinic {
@@ -37,7 +37,7 @@ impl Clinic {
     pub fn empty() -> Self {
         let patient = id(PATIENT).to_string();
         Self {
-            ledger: MockLedger::new(stela_healthcare::invoke as Invoke),
+            ledger: MockLedger::new(crate::invoke as Invoke),
             patient: Caller::new("HospitalA", "patient", [1; 32])
                 .with_attribute("patient", &patient),
             author: Caller::new("HospitalA", "practitioner", [2; 32]),
@@ -45,7 +45,7 @@ impl Clinic {
             privacy: Caller::new("HospitalA", "privacy-officer", [4; 32]),
             reader: Caller::new("HospitalB", "practitioner", [5; 32]),
             stranger: Caller::new("HospitalC", "practitioner", [6; 32]),
-            side: 0,
+            transactions: 0,
         }
     }
 
@@ -90,8 +90,9 @@ impl Clinic {
         function: &str,
         argument: &Value,
     ) -> Result<Outcome, ContractError> {
-        self.side += 1;
-        let side = [[self.side; 32]];
+        self.transactions += 1;
+        let mut side = [[0; 32]];
+        side[0][..4].copy_from_slice(&self.transactions.to_be_bytes());
         let argument = argument.to_string();
         self.ledger
             .submit_with_side(caller, function, &[argument.as_bytes()], &side)

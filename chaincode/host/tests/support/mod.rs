@@ -1,6 +1,8 @@
 //! A state in memory, contracts written in the text format, and invocations of them.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod healthcare;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
