@@ -199,3 +199,76 @@ pub fn table(costs: &[Cost]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use stela_protocol::transaction::{Body, Envelope};
+
+    use super::*;
+
+    #[test]
+    fn the_bytes_are_those_of_a_transaction_that_a_peer_reads() {
+        let module = std::fs::read(crate::contract_module(None).unwrap()).unwrap();
+        let limits = RuntimeLimits {
+            instances: 1,
+            ..RuntimeLimits::default()
+        };
+        let runtime = Runtime::new(limits).unwrap();
+        let contract = runtime.install(&crate::package(&module).unwrap()).unwrap();
+        let (mut state, mut broken_glass) = (State::default(), String::new());
+        for (number, step) in (0u8..).zip(story::steps()) {
+            let function = step.function;
+            let call = invocation(&step, number, &broken_glass).unwrap();
+            if function == "break_glass" {
+                broken_glass = call.transaction_id.to_string();
+            }
+            let execution = contract.invoke(&state, call.clone()).unwrap();
+            let cost = run(&contract, &mut state, &step, call.clone()).unwrap();
+            assert_eq!(
+                cost.keys_written,
+                execution.result.writes.len(),
+                "{function}"
+            );
+            if step.is_question {
+                assert_eq!(cost.envelope_bytes, None, "{function}");
+                continue;
+            }
+            let bytes = ordered(&call, &execution);
+            assert_eq!(cost.envelope_bytes, Some(bytes.len()), "{function}");
+            let Body::Transaction(read) = Envelope::decode(bytes).unwrap().body else {
+                panic!("{function} is no transaction");
+            };
+            assert_eq!(read.proposal.function, function);
+            assert_eq!(read.proposal.arguments, call.arguments, "{function}");
+            assert_eq!(read.proposal.side.len(), call.side.len(), "{function}");
+            assert_eq!(read.result_bytes, execution.result.encode_to_vec());
+            assert_eq!(read.endorsements.len(), ENDORSEMENTS, "{function}");
+        }
+    }
+
+    #[test]
+    fn a_row_has_every_number_in_its_column() {
+        let cost = |function, envelope_bytes: Option<usize>| Cost {
+            function,
+            is_question: envelope_bytes.is_none(),
+            fuel: 11,
+            keys_read: 22,
+            ranges: 33,
+            keys_written: 44,
+            answer_bytes: 55,
+            envelope_bytes,
+        };
+        let table = table(&[cost("submit_record", Some(66)), cost("get_record", None)]);
+        let rows: Vec<Vec<&str>> = table
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(rows.len(), 3);
+        let numbers = ["11", "22", "33", "44", "55"];
+        assert_eq!(
+            rows[1],
+            [&["submit_record"], &numbers[..], &["66"]].concat()
+        );
+        assert_eq!(rows[2], [&["get_record"], &numbers[..], &["-"]].concat());
+    }
+}
