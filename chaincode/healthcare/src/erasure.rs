@@ -31,6 +31,20 @@ struct Request {
     declined: Option<Declined>,
 }
 
+impl Request {
+    fn answer(self, patient: Id, record: Id, erased: Option<Tombstone>) -> ErasureRequest {
+        ErasureRequest {
+            patient,
+            record,
+            by: self.by,
+            time: self.time_ms,
+            reason: self.reason,
+            declined: self.declined,
+            erased,
+        }
+    }
+}
+
 /// A privacy officer's finding that a record should never have been kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +79,8 @@ pub(crate) fn request(
         declined: None,
     };
     put_request(ledger, &patient, &record, &standing)?;
+    let organization = record::submitted_by(ledger, &record, head.latest)?.organization;
+    ledger.put(&keys::open_erasure(&organization, &patient, &record)?, b"1");
     let mut entry = Stored::by(AuditKind::ErasureRequested, &caller).about(record, head.latest);
     entry.reason = reason.as_ref().map(code).transpose()?;
     entry.delegation = acting.delegation();
@@ -107,6 +123,11 @@ pub(crate) fn decline(
         reason,
     });
     put_request(ledger, &patient, &record, &standing)?;
+    ledger.delete(&keys::open_erasure(
+        &caller.organization,
+        &patient,
+        &record,
+    )?);
     let mut entry = Stored::by(AuditKind::ErasureDeclined, &caller).about(record, head.latest);
     entry.reason = Some(code(&reason)?);
     audit::write(ledger, &patient, entry)?;
@@ -149,12 +170,15 @@ pub(crate) fn erase(
             }
         }
         EraseReason::Unlawful if seconds => {
-            let proposal = proposal(ledger, &record)?.ok_or_else(|| {
+            let (proposal, end_ms) = open_proposal(ledger, &record)?.ok_or_else(|| {
                 ContractError::wrong_state(
-                    "a privacy officer of the submitting organization proposes it first",
+                    "a privacy officer of the submitting organization proposes it first, and a \
+                     proposal expires",
                 )
                 .at("reason")
             })?;
+            // An endorsement that is kept back must not second it later.
+            ledger.expire_at(end_ms);
             proposed_by = Some(proposal.by);
         }
         EraseReason::Unlawful => {
@@ -169,6 +193,8 @@ pub(crate) fn erase(
         reason,
         proposed_by,
     };
+    let asked = keys::open_erasure(&newest.author.organization, &head.patient, &record)?;
+    ledger.delete(&asked);
     bury(ledger, &caller, &record, head, &tombstone)?;
     Ok(Erasing { erased: true })
 }
@@ -181,7 +207,7 @@ fn propose(
     record: &Id,
     latest: u32,
 ) -> Result<(), ContractError> {
-    if proposal(ledger, record)?.is_some() {
+    if open_proposal(ledger, record)?.is_some() {
         return Err(ContractError::already_exists("erasure"));
     }
     let proposal = Proposal {
@@ -299,9 +325,19 @@ fn open_request(
     Ok(request.filter(|request| request.declined.is_none()))
 }
 
-fn proposal(ledger: &dyn Ledger, record: &Id) -> Result<Option<Proposal>, ContractError> {
-    let value = ledger.get(&keys::erasure_proposal(record)?);
-    value.map(|v| json::stored("erasure", &v)).transpose()
+/// The proposal that waits for a second organization, and when it expires.
+fn open_proposal(
+    ledger: &dyn Ledger,
+    record: &Id,
+) -> Result<Option<(Proposal, u64)>, ContractError> {
+    let Some(value) = ledger.get(&keys::erasure_proposal(record)?) else {
+        return Ok(None);
+    };
+    let proposal: Proposal = json::stored("erasure", &value)?;
+    let waits_ms = Settings::of(ledger)?.erasure_proposal_ms;
+    let end_ms = proposal.time_ms.saturating_add(waits_ms);
+    let open = ledger.invocation().timestamp_ms < end_ms;
+    Ok(open.then_some((proposal, end_ms)))
 }
 
 /// How an erased record was erased.
@@ -325,7 +361,7 @@ pub(crate) fn awaits(
     if caller.organization == newest.author.organization {
         Ok(open_request(ledger, &newest.head.patient, record)?.is_some())
     } else {
-        Ok(proposal(ledger, record)?.is_some())
+        Ok(open_proposal(ledger, record)?.is_some())
     }
 }
 
@@ -334,8 +370,10 @@ pub(crate) fn list(
     request: Erasures,
 ) -> Result<Page<ErasureRequest>, ContractError> {
     let caller = Caller::of(ledger)?;
-    let patient = request.patient;
     let wanted = Wanted::new(request.limit, request.bookmark)?;
+    let Some(patient) = request.patient else {
+        return waiting(ledger, &caller, &wanted);
+    };
     let home = patient::load(ledger, &patient)?.organization;
     let officer = caller.role == Role::PrivacyOfficer;
     let sees_all = (officer && caller.organization == home)
@@ -360,14 +398,29 @@ pub(crate) fn list(
             .erased
             .then(|| tombstone(ledger, &record))
             .transpose()?;
-        Ok(Some(ErasureRequest {
-            record,
-            by: request.by,
-            time: request.time_ms,
-            reason: request.reason,
-            declined: request.declined,
-            erased,
-        }))
+        Ok(Some(request.answer(patient, record, erased)))
+    })
+}
+
+/// The requests that wait for a decision of the caller's organization.
+fn waiting(
+    ledger: &dyn Ledger,
+    caller: &Caller,
+    wanted: &Wanted,
+) -> Result<Page<ErasureRequest>, ContractError> {
+    if caller.role != Role::PrivacyOfficer {
+        return Err(ContractError::invalid(
+            "patient",
+            "name the patient who asked",
+        ));
+    }
+    let range = keys::open_erasures(&caller.organization)?;
+    wanted.read(ledger, &range, |entry| {
+        let patient = keys::attribute(&entry.key, 1)?;
+        let record = keys::attribute(&entry.key, 2)?;
+        let request = open_request(ledger, &patient, &record)?
+            .ok_or_else(|| ContractError::corrupt_state("erasure"))?;
+        Ok(Some(request.answer(patient, record, None)))
     })
 }
 

@@ -288,6 +288,10 @@ mod tests {
         check(tombstone(&id), format!("t.{id_text}."));
         check(erasure_request(&id, &id), format!("z.{id_text}.{id_text}."));
         check(erasure_proposal(&id), format!("zu.{id_text}."));
+        check(
+            open_erasure(&"A".parse().unwrap(), &id, &id),
+            format!("zo.A.{id_text}.{id_text}."),
+        );
         let blob = blob(&cid.to_owned().try_into().unwrap(), &id);
         check(blob, format!("n.{cid}.{id_text}."));
     }

@@ -52,7 +52,7 @@
 //! | `request_erasure` | the patient; a delegate with the scope `rights` | asks the submitting organization to erase a record |
 //! | `decline_erasure` | a privacy officer of the submitting organization | says why not |
 //! | `erase_record` | the same; see [Erasure](#erasure) | ends every version of a record |
-//! | `erasures` | the patient; such a delegate; privacy officers of her organization; others of what their own organization submitted | her requests and what became of them |
+//! | `erasures` | the patient; such a delegate; privacy officers of her organization; others of what their own organization submitted | her requests and what became of them; without a patient, what awaits a privacy officer's organization |
 //! | `concerns` | anybody with a role; a question only | whether and why a version concerns the caller |
 //! | `accounting` | the patient; such a delegate; privacy officers of her organization; a question only | disclosures of the last six years |
 //! | `readers` | the same | who holds or held a permit for which version |
@@ -199,7 +199,9 @@
 //! - `retention-over`: the years that the consortium sets are over for every version, counted from
 //!   its date, or else from its submission.
 //! - `unlawful`: it should never have been kept. The officer proposes it, and a privacy officer of
-//!   another organization erases it, by the same call.
+//!   another organization erases it, by the same call, within
+//!   [`erasure_proposal_ms`](settings::Settings::erasure_proposal_ms); afterwards it can be proposed
+//!   again.
 //!
 //! After it every version is `erased`: no access, no amendment, no review, no shared keys. What stays
 //! is what `get_record`, `record_history` and `list_records` tell to those who answer for it (ids,
@@ -237,7 +239,8 @@
 //! | `y·record·version·fingerprint` | an officer's confirmation after which more were asked for |
 //! | `n·cid·record` | `1`: the records that name a blob |
 //! | `z·patient·record` | the patient's newest request for erasure, and why it was declined |
-//! | `zu·record` | the proposal to erase a record as unlawful |
+//! | `zo·organization·patient·record` | `1`: a request for erasure that this organization decides about |
+//! | `zu·record` | the newest proposal to erase a record as unlawful |
 //! | `t·record` | the tombstone: who erased the record, when and why |
 //! | `w·record·version·commitment` | who added this list of wrapped keys, and when |
 //! | `g·record·version·fingerprint` | the newest permit of a reader |

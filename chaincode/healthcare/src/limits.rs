@@ -37,6 +37,9 @@ pub const OFFICERS_MAX: u32 = 8;
 pub const RETENTION_YEARS: u32 = 10;
 /// For how many years the settings may have it kept.
 pub const RETENTION_YEARS_MAX: u32 = 150;
+/// How long the proposal to erase a record as unlawful waits, when the settings do not say: 30 days,
+/// in milliseconds.
+pub const ERASURE_PROPOSAL_MS: u64 = 30 * 86_400_000;
 /// How far back an accounting of disclosures goes (45 CFR 164.528).
 pub const ACCOUNTING_YEARS: u32 = 6;
 /// A year here: the mean one of the Gregorian calendar, 365.2425 days, in milliseconds.

@@ -349,17 +349,27 @@ pub(crate) fn load(
 ) -> Result<Version, ContractError> {
     let head = head(ledger, record)?;
     let (submission, window) = submission(ledger, record, version)?;
-    let author = ledger
-        .get(&keys::author(record, version)?)
-        .ok_or_else(|| ContractError::corrupt_state("record"))?;
+    let author = submitted_by(ledger, record, version)?;
     let review = ledger.get(&keys::review(record, version)?);
     Ok(Version {
         head,
         submission,
         window,
-        author: json::stored("record", &author)?,
+        author,
         review: review.map(|r| json::stored("review", &r)).transpose()?,
     })
+}
+
+/// Who submitted a version; that never changes.
+pub(crate) fn submitted_by(
+    ledger: &dyn Ledger,
+    record: &Id,
+    version: u32,
+) -> Result<Author, ContractError> {
+    let author = ledger
+        .get(&keys::author(record, version)?)
+        .ok_or_else(|| ContractError::corrupt_state("record"))?;
+    json::stored("record", &author)
 }
 
 /// What was submitted as a version.

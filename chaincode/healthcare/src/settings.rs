@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use stela_guest::{ContractError, Ledger, json};
 
 use crate::limits::{
-    EMERGENCY_MS, EMERGENCY_REVIEW_MS, OFFICERS_MAX, REBIND_WAIT_MS, RETENTION_YEARS,
-    RETENTION_YEARS_MAX, SETTINGS_BYTES_MAX, STUDY_FLOOR,
+    EMERGENCY_MS, EMERGENCY_REVIEW_MS, ERASURE_PROPOSAL_MS, OFFICERS_MAX, REBIND_WAIT_MS,
+    RETENTION_YEARS, RETENTION_YEARS_MAX, SETTINGS_BYTES_MAX, STUDY_FLOOR,
 };
 
 /// The contract's settings: one JSON object, unknown fields are refused, and what is not stated
@@ -22,6 +22,9 @@ pub struct Settings {
     /// For how many years ([`crate::limits::YEAR_MS`]) a record must be kept, counted from what it
     /// reports or else from its submission; [`RETENTION_YEARS`] when not stated.
     pub retention_years: u32,
+    /// How long the proposal to erase a record as unlawful waits for a privacy officer of another
+    /// organization, in milliseconds; [`ERASURE_PROPOSAL_MS`] when not stated.
+    pub erasure_proposal_ms: u64,
     /// How long an emergency permit lasts, in milliseconds; [`EMERGENCY_MS`] when not stated.
     pub emergency_ms: u64,
     /// How long an emergency access may wait for its review before its reader gets no other one,
@@ -57,6 +60,7 @@ impl Default for Settings {
             rebind_wait_ms: REBIND_WAIT_MS,
             review: ReviewPolicy::default(),
             retention_years: RETENTION_YEARS,
+            erasure_proposal_ms: ERASURE_PROPOSAL_MS,
             emergency_ms: EMERGENCY_MS,
             emergency_review_ms: EMERGENCY_REVIEW_MS,
             study_floor: STUDY_FLOOR,
@@ -118,6 +122,7 @@ mod tests {
         assert_eq!(Settings::parse(b"{}").unwrap(), Settings::default());
         let set = Settings::parse(br#"{"rebind_wait_ms":1}"#).unwrap();
         assert_eq!(set.rebind_wait_ms, 1);
+        assert_eq!(set.erasure_proposal_ms, ERASURE_PROPOSAL_MS);
         let set = Settings::parse(br#"{"review":{"officers":3}}"#).unwrap();
         assert_eq!((set.review.officers, set.review.elsewhere), (3, 0));
     }

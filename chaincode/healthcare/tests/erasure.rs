@@ -2,11 +2,11 @@
 
 use super::support::{CID, Clinic, OTHER_PATIENT, PATIENT, RECORD, access, id, submission, with};
 use serde_json::{Value, json};
-use stela_guest::Caller;
+use stela_guest::{Caller, Conflict};
 use stela_healthcare::answer::{
     AuditKind, ChangeKind, Concerned, Erasing, ErasureRequest, Page, RecordChange, RecordSummary,
 };
-use stela_healthcare::limits::YEAR_MS;
+use stela_healthcare::limits::{ERASURE_PROPOSAL_MS, YEAR_MS};
 use stela_healthcare::{EraseReason, State};
 
 const OTHER_CID: &str = "bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e";
@@ -394,6 +394,89 @@ fn what_is_unlawful_takes_two_organizations() {
     assert_eq!(tombstone.by.0, elsewhere().fingerprint);
     assert_eq!(tombstone.proposed_by.unwrap().0, privacy.fingerprint);
     assert_eq!(clinic.trail_end(&patient).event, AuditKind::Erased);
+}
+
+#[test]
+fn a_proposal_expires_and_can_be_made_again() {
+    let short = br#"{"erasure_proposal_ms":5}"#;
+    for (settings, waits_ms) in [(&b""[..], ERASURE_PROPOSAL_MS), (&short[..], 5)] {
+        let mut clinic = Clinic::with_record();
+        clinic.ledger.set_settings(settings);
+        let privacy = clinic.privacy.clone();
+        assert!(!erase(&mut clinic, &privacy, "unlawful"));
+        clinic.ledger.advance_ms(waits_ms - 1);
+        let again = "already-exists erasure";
+        clinic.refused(&privacy, "erase_record", erasure("unlawful"), again);
+        let argument = erasure("unlawful").to_string();
+        let late = clinic
+            .ledger
+            .endorse(&elsewhere(), "erase_record", &[argument.as_bytes()], &[])
+            .unwrap();
+        clinic.ledger.advance_ms(1);
+        assert_eq!(clinic.ledger.commit(&late), Err(Conflict::Expired));
+        let expired = "wrong-state reason";
+        clinic.refused(&elsewhere(), "erase_record", erasure("unlawful"), expired);
+        let about = json!({"record": id(RECORD)});
+        let concerned: Concerned = clinic.ask(&elsewhere(), "concerns", about);
+        assert!(concerned.reasons.is_empty());
+        assert!(!erase(&mut clinic, &privacy, "unlawful"));
+        assert!(erase(&mut clinic, &elsewhere(), "unlawful"));
+    }
+}
+
+#[test]
+fn requests_wait_in_the_list_of_the_organization_that_decides() {
+    let mut clinic = Clinic::with_record();
+    let (patient, author, privacy) = (
+        clinic.patient.clone(),
+        clinic.author.clone(),
+        clinic.privacy.clone(),
+    );
+    let records = [RECORD, 0x46, 0x47, 0x48];
+    for record in &records[1..] {
+        let submitted = with(submission(1), "record", json!(id(*record)));
+        clinic.ok(&author, "submit_record", submitted);
+    }
+    let guest = Caller::new("HospitalB", "practitioner", [5; 32]);
+    let there = with(submission(1), "record", json!(id(0x45)));
+    clinic.ok(&guest, "submit_record", there);
+    let waiting = |clinic: &Clinic, caller: &Caller| -> Vec<u8> {
+        let (mut found, mut request) = (Vec::new(), json!({"limit": 2}));
+        loop {
+            let page: Page<ErasureRequest> = clinic.ask(caller, "erasures", request.clone());
+            for one in &page.entries {
+                assert_eq!(one.patient, id(PATIENT));
+                assert!(one.declined.is_none() && one.erased.is_none());
+                found.push(one.record.0[0]);
+            }
+            match page.bookmark {
+                Some(bookmark) => request["bookmark"] = json!(bookmark),
+                None => break,
+            }
+        }
+        found.sort_unstable();
+        found
+    };
+    assert!(waiting(&clinic, &privacy).is_empty());
+    let about = |record: u8| with(named(), "record", json!(id(record)));
+    for record in records.iter().chain(&[0x45]) {
+        clinic.ok(&patient, "request_erasure", about(*record));
+    }
+    assert_eq!(waiting(&clinic, &privacy), records);
+    assert_eq!(waiting(&clinic, &elsewhere()), [0x45]);
+    let declined = with(about(0x46), "reason", json!("legal-hold"));
+    clinic.ok(&privacy, "decline_erasure", declined);
+    assert!(erase(&mut clinic, &privacy, "patient-request"));
+    let unlawful = with(erasure("unlawful"), "record", json!(id(0x47)));
+    clinic.ok(&privacy, "erase_record", unlawful.clone());
+    assert_eq!(waiting(&clinic, &privacy), [0x47, 0x48]);
+    clinic.ok(&elsewhere(), "erase_record", unlawful);
+    assert_eq!(waiting(&clinic, &privacy), [0x48]);
+    clinic.ok(&patient, "request_erasure", about(0x46));
+    assert_eq!(waiting(&clinic, &privacy), [0x46, 0x48]);
+    for caller in [&patient, &clinic.author, &clinic.officer, &clinic.stranger] {
+        clinic.ask_refused(caller, "erasures", json!({}), "invalid-argument");
+    }
 }
 
 #[test]

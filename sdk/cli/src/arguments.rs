@@ -267,6 +267,10 @@ pub(crate) enum Record {
         #[arg(long, value_parser = coded::<ErasureGround>)]
         reason: Option<ErasureGround>,
     },
+    /// List, as a privacy officer, the requests for erasure that wait for the user's organization.
+    ///
+    /// `record erase` or `record decline-erasure` answers one.
+    Erasures,
     /// Say, as a privacy officer, why a record is not erased although its patient asked for it.
     DeclineErasure {
         /// The record.

@@ -49,6 +49,8 @@ answer! {
     /// A patient's request for the erasure of a record, and what became of it. One that is neither
     /// declined nor followed by an erasure waits.
     ErasureRequest {
+        /// The patient.
+        patient: Id,
         /// The record.
         record: Id,
         /// Who asked, as the patient.

@@ -1,6 +1,6 @@
 //! What an erasure needs and leaves.
 
-use stela_consent::Id;
+use stela_consent::{Id, Organization};
 use stela_guest::{Key, KeyRange};
 
 use super::{Result, key, range, text};
@@ -16,6 +16,18 @@ pub(crate) fn erasure_request(patient: &Id, record: &Id) -> Result<Key> {
 
 pub(crate) fn erasure_requests(patient: &Id) -> Result<KeyRange> {
     range("z", &[&text(patient)])
+}
+
+/// A request that waits for the organization that submitted the record.
+pub(crate) fn open_erasure(organization: &Organization, patient: &Id, record: &Id) -> Result<Key> {
+    key(
+        "zo",
+        &[organization.as_str(), &text(patient), &text(record)],
+    )
+}
+
+pub(crate) fn open_erasures(organization: &Organization) -> Result<KeyRange> {
+    range("zo", &[organization.as_str()])
 }
 
 pub(crate) fn erasure_proposal(record: &Id) -> Result<Key> {

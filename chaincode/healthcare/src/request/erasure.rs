@@ -43,8 +43,10 @@ request! {
 request! {
     /// `erasures`.
     Erasures {
-        /// The patient.
-        patient: Id,
+        /// The patient. Without her, a privacy officer is told which requests of all patients wait
+        /// for her organization.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        patient: Option<Id>,
         /// Entries of a page.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u32>,

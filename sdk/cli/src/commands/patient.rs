@@ -58,7 +58,7 @@ pub(super) async fn dispatch(
             export::run(profile, session, &wanted, output).await
         }
         Rights::Erasures { patient } => {
-            let requests = session.erasures(of(patient)?).await?;
+            let requests = session.erasures(Some(of(patient)?)).await?;
             output.answer(&requests, |requests| erasures(requests))
         }
     }

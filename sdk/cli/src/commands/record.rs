@@ -126,6 +126,10 @@ impl Work<'_> {
                 let submitted = session.request_erasure(patient, record, reason).await?;
                 done("asked for", submitted.status.transaction, output)
             }
+            Record::Erasures => {
+                let waiting = session.erasures(None).await?;
+                output.answer(&waiting, |waiting| erasures(waiting))
+            }
             Record::DeclineErasure {
                 record,
                 patient,
@@ -334,6 +338,21 @@ fn list(records: &[answer::RecordSummary]) -> String {
         ],
         &rows,
     )
+}
+
+fn erasures(waiting: &[answer::ErasureRequest]) -> String {
+    let rows: Vec<Vec<String>> = waiting
+        .iter()
+        .map(|request| {
+            vec![
+                request.record.to_string(),
+                request.patient.to_string(),
+                time(request.time),
+                request.reason.as_ref().map_or("-".to_owned(), code),
+            ]
+        })
+        .collect();
+    table(&["RECORD", "PATIENT", "ASKED", "REASON"], &rows)
 }
 
 fn history(changes: &[answer::RecordChange]) -> String {

@@ -64,11 +64,12 @@ impl Session {
         self.submit_json("erase_record", &request, None).await
     }
 
-    /// A patient's requests for erasure, and what became of them.
+    /// A patient's requests for erasure, and what became of them; without a patient, those of all
+    /// patients that wait for the organization of the user, its privacy officer.
     ///
     /// # Errors
     /// [`LedgerError`] when the contract cannot be asked or refuses.
-    pub async fn erasures(&self, patient: Id) -> Result<Vec<ErasureRequest>, LedgerError> {
+    pub async fn erasures(&self, patient: Option<Id>) -> Result<Vec<ErasureRequest>, LedgerError> {
         let request = Erasures {
             patient,
             limit: None,
