@@ -18,11 +18,11 @@
 //! | `add_certificate`, `remove_certificate` | the patient | authorises another certificate of hers, up to [`limits::CERTIFICATES_MAX`]; takes one away, never the last |
 //! | `rebind_patient` | a privacy officer of her organization | authorises a certificate in place of those that she lost, after a wait |
 //! | `cancel_rebinding` | the patient; a delegate for `rights`; a privacy officer of her organization | takes that back while it waits |
-//! | `list_certificates` | the patient; a delegate for `rights`; records and privacy officers of her organization | |
+//! | `list_certificates` | the patient; a delegate for `rights` or `consent`; records and privacy officers of her organization | |
 //! | `name_delegate` | the patient; a guardian also officers of her organization | lets somebody act for her, up to [`limits::DELEGATES_MAX`] |
 //! | `activate_delegation` | a privacy officer of her organization | lets an executor act, after a wait |
 //! | `end_delegation` | the patient; the delegate; for a guardian whom an officer named, officers of her organization | |
-//! | `list_delegates` | as `list_certificates`; the delegate his own; an organization's workforce and devices those for `read` and `consent` that count, to encrypt for them | |
+//! | `list_delegates` | the patient; a delegate for `rights`; records and privacy officers of her organization; the delegate his own; an organization's workforce and devices those for `read` and `consent` that count, to encrypt for them | |
 //! | `grant_consent` | the patient | a consent, filed as she signed it |
 //! | `grant_consent_for`, `revoke_consent` | the patient; a delegate for `consent` | consent and its end |
 //! | `list_consents` | the patient; a delegate for `consent` or `rights`; records and privacy officers of her organization; the author of a record about her, the standing ones | |
@@ -38,8 +38,8 @@
 //! | `list_emergencies` | the patient; a delegate for `rights`; privacy officers of her organization; others what their own organization did; officers those to records that their organization submitted; a practitioner her own | without a patient, what awaits a review |
 //! | `register_study` | a privacy officer, for her organization | see [Studies](#studies) |
 //! | `add_investigator`, `remove_investigator`, `end_study` | a privacy officer of the sponsoring organization | who investigates, up to [`limits::INVESTIGATORS_MAX`] certificates and as many roles; ends the study before its time |
-//! | `get_study` | anybody with a role | a study's terms, sponsor and investigators |
-//! | `enrol`, `withdraw_from_study` | the patient | joins under a pseudonym, and leaves |
+//! | `get_study` | anybody with a role; her pseudonym the patient and a delegate for `consent` | a study's terms, sponsor and investigators |
+//! | `enrol`, `withdraw_from_study` | the patient; a delegate for `consent` who does not investigate in it | joins under a pseudonym, and leaves |
 //! | `study_records` | an investigator | the records that a study may read, under pseudonyms |
 //! | `study_cohort` | an investigator; a privacy officer of the sponsoring organization; a question only | how many patients have a record that fits |
 //! | `bind_device`, `release_device` | the patient; practitioners and records officers of her organization | lets a device report her vital signs |
@@ -97,7 +97,8 @@
 //!   (164.502(g)(3)(i)), and abuse, for which a representative need not be treated as the individual
 //!   (164.502(g)(5));
 //! - none that a consent of hers denies which names his certificate. Such consents are out of his
-//!   hands: a delegate neither grants nor revokes one that names him.
+//!   hands: a delegate neither grants nor revokes one that names him. Nor does he join or leave a
+//!   study for her in which he investigates.
 //!
 //! The patient can end every delegation, also one that her organization named: her own signature
 //! counts for more. A consent that a guardian granted stays after her majority until it ends or
@@ -160,9 +161,14 @@
 //!
 //! A cohort smaller than the floor ([`study_floor`](settings::Settings::study_floor), or a higher one
 //! of the study's) is told only as such. Several counts can still be set against one another; that
-//! is for the ethics approval to forbid. With more than [`limits::COHORT_PATIENTS_MAX`] patients or
-//! [`limits::COHORT_RECORDS_MAX`] records nothing is counted. Once the study has ended, accesses are
-//! denied with `study-ended`, and every other call is an error, except that she can leave.
+//! is for the ethics approval to forbid. A study with more than [`limits::COHORT_PATIENTS_MAX`]
+//! patients is counted in parts, each under the floor by itself: so that no two counts differ by one
+//! patient, the contract divides them, by their pseudonyms and into as many parts as their number
+//! asks for. Of what is rare, a part may have too few to be told, although the study has enough.
+//! With more than [`limits::COHORT_PARTS_MAX`] times [`limits::COHORT_PART_PATIENTS`] patients, those
+//! who left included, nothing is counted, nor a part with more than
+//! [`limits::COHORT_RECORDS_MAX`] records. Once the study has ended, accesses are denied with
+//! `study-ended`, and every other call is an error, except that she can leave.
 //!
 //! # Vital signs
 //! A device collects observations into windows; each is a record of the category `vital-signs` that

@@ -21,9 +21,17 @@ pub const STUDY_FLOOR: u32 = 10;
 pub const STUDY_CODES_MAX: usize = 24;
 /// Certificates and roles that are a study's investigators, each.
 pub const INVESTIGATORS_MAX: u32 = 200;
-/// Patients of a study that a count can take into account.
+/// Patients whose records one count can look at; a study with more is counted in parts.
 pub const COHORT_PATIENTS_MAX: u32 = 250;
-/// Records that a count can take into account.
+/// Patients of a part on average, so that chance does not give one more than
+/// [`COHORT_PATIENTS_MAX`].
+pub const COHORT_PART_PATIENTS: u32 = 180;
+/// Parts of a study: with more than so many times [`COHORT_PART_PATIENTS`] patients, none is
+/// counted.
+pub const COHORT_PARTS_MAX: u32 = 32;
+/// Patients of a study whose names a count reads at a time.
+pub const COHORT_NAMES_MAX: u32 = 1_000;
+/// Records that one count can look at.
 pub const COHORT_RECORDS_MAX: u32 = 1_500;
 /// Entries of a page when the request names no limit.
 pub const PAGE_DEFAULT: u32 = 50;

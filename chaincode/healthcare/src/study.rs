@@ -16,11 +16,11 @@ use crate::consent;
 use crate::event::{self, StudyEvent};
 use crate::keys;
 use crate::limits::{INVESTIGATORS_MAX, STUDY_CODES_MAX};
-use crate::patient;
+use crate::patient::{self, Acting};
 use crate::record::Version;
 use crate::request::{EndStudy, Enrol, GetStudy, Investigator, RegisterStudy, WithdrawFromStudy};
 use crate::settings::Settings;
-use crate::value::{Basis, Refusal, State};
+use crate::value::{Basis, DelegateScope, Refusal, State};
 
 pub(crate) use read::{cohort, list, records};
 
@@ -356,8 +356,13 @@ pub(crate) fn get(
 ) -> Result<answer::Study, ContractError> {
     let caller = Caller::of(ledger)?;
     let study = Study::load(ledger, &request.study)?;
-    let own = match caller.patient {
-        Some(patient) if patient::is(ledger, &caller, &patient)? => {
+    let scope = DelegateScope::Consent;
+    let own = match (request.patient, caller.patient) {
+        (Some(patient), _) if patient::may(ledger, &caller, &patient, scope)?.is_none() => {
+            return Err(patient::refusal(ledger, &caller, &patient, scope)?);
+        }
+        (Some(patient), _) => enrolment(ledger, &request.study, &patient)?,
+        (None, Some(patient)) if patient::is(ledger, &caller, &patient)? => {
             enrolment(ledger, &request.study, &patient)?
         }
         _ => None,
@@ -394,20 +399,34 @@ fn role_at(entry: &Entry) -> Result<Actor, ContractError> {
     read().ok_or_else(|| ContractError::corrupt_state("key"))
 }
 
-/// The caller as the patient that her certificate names.
-fn patient_herself(ledger: &dyn Ledger) -> Result<(Caller, Id), ContractError> {
+/// The caller, the patient for whom she joins or leaves a study, and in whose right.
+fn acting(
+    ledger: &mut dyn Ledger,
+    patient: Option<Id>,
+    study: &Id,
+) -> Result<(Caller, Id, Acting), ContractError> {
     let caller = Caller::of(ledger)?;
-    let patient = caller
+    let claimed = caller
         .patient
-        .filter(|patient| caller.claims_patient(patient))
-        .ok_or_else(|| ContractError::forbidden("a patient joins and leaves a study herself"))?;
-    patient::must_be(ledger, &caller, &patient)?;
-    Ok((caller, patient))
+        .filter(|patient| caller.claims_patient(patient));
+    let patient = patient.or(claimed).ok_or_else(|| {
+        ContractError::forbidden("a study is joined and left by a patient, or for one who is named")
+    })?;
+    let acting = patient::acting(ledger, &caller, &patient, DelegateScope::Consent)?;
+    if acting != Acting::Herself && is_investigator(ledger, &caller, study)? {
+        let rule = "a delegate who investigates in a study decides nothing about her part in it";
+        return Err(ContractError::forbidden(rule).at("study"));
+    }
+    Ok((caller, patient, acting))
 }
 
 pub(crate) fn enrol(ledger: &mut dyn Ledger, request: Enrol) -> Result<Done, ContractError> {
-    let Enrol { study, pseudonym } = request;
-    let (caller, patient) = patient_herself(ledger)?;
+    let Enrol {
+        study,
+        pseudonym,
+        patient,
+    } = request;
+    let (caller, patient, acting) = acting(ledger, patient, &study)?;
     Study::running(ledger, &study)?;
     if pseudonym == patient {
         return Err(ContractError::invalid(
@@ -434,7 +453,13 @@ pub(crate) fn enrol(ledger: &mut dyn Ledger, request: Enrol) -> Result<Done, Con
         &keys::enrolment(&study, &patient)?,
         &json::encode(&enrolment)?,
     );
-    record(ledger, &caller, (patient, study), AuditKind::StudyJoined)?;
+    record(
+        ledger,
+        &caller,
+        (patient, study),
+        acting,
+        AuditKind::StudyJoined,
+    )?;
     tell(ledger, event::STUDY_ENROLLED, study)
 }
 
@@ -442,16 +467,23 @@ pub(crate) fn withdraw(
     ledger: &mut dyn Ledger,
     request: WithdrawFromStudy,
 ) -> Result<Done, ContractError> {
-    let study = request.study;
-    let (caller, patient) = patient_herself(ledger)?;
+    let WithdrawFromStudy { study, patient } = request;
+    let (caller, patient, acting) = acting(ledger, patient, &study)?;
     // She may leave one that has ended, too.
     Study::load(ledger, &study)?;
-    let enrolment = enrolment(ledger, &study, &patient)?
-        .ok_or_else(|| ContractError::wrong_state("you take no part in the study").at("study"))?;
+    let enrolment = enrolment(ledger, &study, &patient)?.ok_or_else(|| {
+        ContractError::wrong_state("the patient takes no part in the study").at("study")
+    })?;
     ledger.delete(&keys::enrolment(&study, &patient)?);
     let name = keys::pseudonym(&study, &enrolment.pseudonym)?;
     ledger.put(&name, &json::encode(&Named { patient: None })?);
-    record(ledger, &caller, (patient, study), AuditKind::StudyLeft)?;
+    record(
+        ledger,
+        &caller,
+        (patient, study),
+        acting,
+        AuditKind::StudyLeft,
+    )?;
     tell(ledger, event::STUDY_WITHDRAWN, study)
 }
 
@@ -459,9 +491,11 @@ fn record(
     ledger: &mut dyn Ledger,
     caller: &Caller,
     (patient, study): (Id, Id),
+    acting: Acting,
     kind: AuditKind,
 ) -> Result<(), ContractError> {
     let mut entry = Stored::by(kind, caller);
     entry.study = Some(study);
+    entry.delegation = acting.delegation();
     audit::write(ledger, &patient, entry)
 }

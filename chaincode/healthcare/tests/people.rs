@@ -439,7 +439,10 @@ fn a_delegate_grants_and_revokes_within_his_scope_and_time() {
     clinic.ok(&delegate, "revoke_consent", revoke(CONSENT));
     assert_eq!(clinic.trail_end(&patient).delegation, Some(id(DELEGATION)));
     // Beyond the scope.
-    for function in ["audit_trail", "list_certificates"] {
+    let hers = json!({"patient": id(PATIENT)});
+    let told: Certificates = clinic.ask(&delegate, "list_certificates", hers);
+    assert_eq!(told.certificates[0].certificate.0, patient.fingerprint);
+    for function in ["audit_trail", "erasures"] {
         let error = clinic
             .ledger
             .evaluate(

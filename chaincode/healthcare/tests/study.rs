@@ -292,6 +292,112 @@ fn a_patient_joins_under_a_pseudonym_of_her_own_and_leaves() {
     clinic.ok(&patient, "enrol", enrolment(PSEUDONYM + 1));
 }
 
+fn daughter() -> Caller {
+    Caller::new("HospitalB", "patient", [0xd1; 32])
+        .with_attribute("patient", &id(OTHER_PATIENT).to_string())
+}
+
+/// What the daughter, her delegate, asks for her.
+fn for_her(request: Value) -> Value {
+    with(request, "patient", json!(id(PATIENT)))
+}
+
+fn naming(clinic: &Clinic, scope: Value) -> Value {
+    json!({
+        "patient": id(PATIENT), "delegation": id(0x41), "kind": "HPOWATT", "scope": scope,
+        "delegate": stela_consent::Hex(daughter().fingerprint),
+        "until": clinic.ledger.time_ms() + HOUR_MS,
+    })
+}
+
+#[test]
+fn a_delegate_for_consent_joins_and_leaves_for_her() {
+    let mut clinic = institute(None);
+    let patient = clinic.patient.clone();
+    let join = for_her(enrolment(PSEUDONYM));
+    let leave = for_her(of_study());
+    for function in ["enrol", "withdraw_from_study"] {
+        let request = if function == "enrol" { &join } else { &leave };
+        clinic.refused(&daughter(), function, request.clone(), "forbidden patient");
+        let author = clinic.author.clone();
+        clinic.refused(&author, function, request.clone(), "forbidden patient");
+    }
+    let reads = naming(&clinic, json!(["read", "rights"]));
+    clinic.ok(&patient, "name_delegate", reads.clone());
+    let beyond = "forbidden delegation.scope";
+    clinic.refused(&daughter(), "enrol", join.clone(), beyond);
+    clinic.ask_refused(&daughter(), "get_study", leave.clone(), "forbidden");
+    let mut consents = naming(&clinic, json!(["consent"]));
+    consents["delegation"] = json!(id(0x42));
+    clinic.ok(&patient, "name_delegate", consents);
+    let until = clinic.ledger.time_ms() + HOUR_MS;
+    clinic.ledger.advance_ms(1);
+    let outcome = clinic.ok(&daughter(), "enrol", join.clone());
+    assert_eq!(outcome.events[0].0, "study.enrolled");
+    assert_eq!(outcome.expires_at_ms, Some(until));
+    let last = clinic.trail_end(&patient);
+    assert_eq!(
+        (last.event, last.study, last.delegation),
+        (AuditKind::StudyJoined, Some(id(STUDY)), Some(id(0x42)))
+    );
+    assert_eq!(last.by.unwrap().0, daughter().fingerprint);
+    for (caller, request, name) in [
+        (&patient, of_study(), Some(id(PSEUDONYM))),
+        (&patient, leave.clone(), Some(id(PSEUDONYM))),
+        (&daughter(), leave.clone(), Some(id(PSEUDONYM))),
+        (&daughter(), of_study(), None),
+    ] {
+        let study: Study = clinic.ask(caller, "get_study", request);
+        assert_eq!(study.pseudonym, name);
+    }
+    for caller in [&researcher(), &sponsor(), &clinic.author] {
+        clinic.ask_refused(caller, "get_study", leave.clone(), "forbidden");
+    }
+    let consent = with(to_study("RSDID"), "id", json!(id(CONSENT)));
+    let granted = json!({"patient": id(PATIENT), "consent": consent});
+    clinic.ok(&daughter(), "grant_consent_for", granted);
+    let asked = for_study(PSEUDONYM);
+    assert_eq!(
+        decision(&mut clinic, &researcher(), asked.clone()),
+        "permit"
+    );
+    clinic.refused(
+        &daughter(),
+        "enrol",
+        for_her(enrolment(9)),
+        "already-exists study",
+    );
+    clinic.ledger.advance_ms(1);
+    let outcome = clinic.ok(&daughter(), "withdraw_from_study", leave.clone());
+    assert_eq!(outcome.expires_at_ms, Some(until));
+    let last = clinic.trail_end(&patient);
+    assert_eq!(
+        (last.event, last.delegation),
+        (AuditKind::StudyLeft, Some(id(0x42)))
+    );
+    assert_eq!(decision(&mut clinic, &researcher(), asked), "not-enrolled");
+    clinic.ledger.advance_ms(HOUR_MS);
+    let over = "forbidden delegation.until";
+    clinic.refused(&daughter(), "enrol", for_her(enrolment(9)), over);
+}
+
+#[test]
+fn a_delegate_who_investigates_decides_nothing_about_her_part() {
+    let mut clinic = institute(None);
+    let patient = clinic.patient.clone();
+    let mut consents = naming(&clinic, json!(["consent"]));
+    consents["delegate"] = json!(stela_consent::Hex(researcher().fingerprint));
+    clinic.ok(&patient, "name_delegate", consents);
+    let join = for_her(enrolment(PSEUDONYM));
+    clinic.refused(&researcher(), "enrol", join.clone(), "forbidden study");
+    clinic.ok(&patient, "enrol", join.clone());
+    let leave = for_her(of_study());
+    let function = "withdraw_from_study";
+    clinic.refused(&researcher(), function, leave.clone(), "forbidden study");
+    clinic.ok(&sponsor(), "remove_investigator", by_id());
+    clinic.ok(&researcher(), function, leave);
+}
+
 #[test]
 fn a_study_reads_what_consent_enrolment_and_terms_open() {
     let mut clinic = institute(None);
@@ -633,6 +739,59 @@ fn a_count_below_the_floor_is_not_told() {
         clinic.ask_refused(&researcher(), "study_cohort", request, "invalid-argument");
     }
     clinic.refused(&researcher(), "study_cohort", of_study(), "evaluate-only");
+}
+
+/// Patient number `n`, by whose parity she is in the one or the other of two parts, takes part;
+/// with `reads`, the study may read a record about her.
+fn joins(clinic: &mut Clinic, n: u16, reads: bool) {
+    let name = |kind: u8| {
+        let mut bytes = [kind; 16];
+        bytes[..2].copy_from_slice(&n.to_be_bytes());
+        stela_consent::Hex(bytes)
+    };
+    let mut fingerprint = [0xa0; 32];
+    fingerprint[..2].copy_from_slice(&n.to_be_bytes());
+    let patient = Caller::new("HospitalA", "patient", fingerprint)
+        .with_attribute("patient", &name(0xb0).to_string());
+    let (author, officer) = (clinic.author.clone(), clinic.officer.clone());
+    clinic.ok(&patient, "register_patient", json!({"patient": name(0xb0)}));
+    let request = json!({"study": id(STUDY), "pseudonym": name(0x90)});
+    clinic.ok(&patient, "enrol", request);
+    if reads {
+        let submitted = with(submission(1), "patient", json!(name(0xb0)));
+        let submitted = with(submitted, "record", json!(name(0xe0)));
+        clinic.ok(&author, "submit_record", submitted);
+        let version = json!({"record": name(0xe0), "version": 1});
+        clinic.ok(&officer, "confirm_record", version);
+        let consent = with(to_study("RSDID"), "id", json!(name(0xc0)));
+        clinic.ok(&patient, "grant_consent", consent);
+    }
+}
+
+#[test]
+fn a_large_study_is_counted_in_parts_that_nobody_chooses() {
+    let mut clinic = institute(None);
+    let told = |clinic: &Clinic, part: Value| {
+        let request = with(of_study(), "part", part);
+        let cohort: Cohort = clinic.ask(&researcher(), "study_cohort", request);
+        (cohort.count, cohort.fewer_than, cohort.parts)
+    };
+    let refuse = |clinic: &Clinic, part: u32| {
+        let request = with(of_study(), "part", json!(part));
+        clinic.ask_refused(&researcher(), "study_cohort", request, "invalid-argument");
+    };
+    // Twelve even ones and nine odd ones have a record.
+    for n in 0..250 {
+        joins(&mut clinic, n, n < 18 || (n < 24 && n % 2 == 0));
+    }
+    assert_eq!(told(&clinic, Value::Null), (Some(21), None, 1));
+    assert_eq!(told(&clinic, json!(0)), (Some(21), None, 1));
+    refuse(&clinic, 1);
+    joins(&mut clinic, 250, false);
+    assert_eq!(told(&clinic, Value::Null), (Some(12), None, 2));
+    assert_eq!(told(&clinic, json!(0)), (Some(12), None, 2));
+    assert_eq!(told(&clinic, json!(1)), (None, Some(10), 2));
+    refuse(&clinic, 2);
 }
 
 #[test]

@@ -19,7 +19,7 @@ answer! {
         /// When it was ended before its time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ended: Option<u64>,
-        /// The caller's own name in it, while she takes part.
+        /// The name in it of the patient who was asked about, or of the caller, while she takes part.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pseudonym: Option<Id>,
         /// Who may ask for it.
@@ -48,7 +48,8 @@ answer! {
 }
 
 answer! {
-    /// How many patients fit, unless they are so few that the number could point at somebody.
+    /// How many patients of one part of a study fit, unless they are so few that the number could
+    /// point at somebody.
     Cohort {
         /// How many.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,5 +57,7 @@ answer! {
         /// The number is smaller than this, and is not told.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fewer_than: Option<u32>,
+        /// Into how many parts the study's patients are divided, for each of which they are counted.
+        parts: u32,
     }
 }

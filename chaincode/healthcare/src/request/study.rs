@@ -53,6 +53,9 @@ request! {
     GetStudy {
         /// The study.
         study: Id,
+        /// Whose name in it is asked for; without her, the caller's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        patient: Option<Id>,
     }
 }
 
@@ -63,6 +66,9 @@ request! {
         study: Id,
         /// Under which name it knows the patient: random, for this study alone.
         pseudonym: Id,
+        /// The patient; without her, the one that the caller's certificate names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        patient: Option<Id>,
     }
 }
 
@@ -71,6 +77,9 @@ request! {
     WithdrawFromStudy {
         /// The study.
         study: Id,
+        /// The patient; without her, the one that the caller's certificate names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        patient: Option<Id>,
     }
 }
 
@@ -111,5 +120,8 @@ request! {
         /// The record's date is before this.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<u64>,
+        /// Which part of the study's patients is counted, from 0 on; without it, the first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        part: Option<u32>,
     }
 }

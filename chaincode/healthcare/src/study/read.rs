@@ -1,6 +1,8 @@
 //! What a study is told: its records under pseudonyms, and counts of patients.
 
-use stela_consent::{Category, Consent, Id, Purpose, ResearchCategory, SensitivityLabel, Status};
+use stela_consent::{
+    Category, Consent, Hex, Id, Purpose, ResearchCategory, SensitivityLabel, Status,
+};
 use stela_guest::{ContractError, Entry, KeyRange, Ledger, json};
 
 use super::{NOBODY, Named, Study, answers_for, is_investigator, sponsor};
@@ -10,7 +12,10 @@ use crate::caller::{Caller, must_be_question};
 use crate::consent;
 use crate::filter::{Filter, must_be_period};
 use crate::keys;
-use crate::limits::{COHORT_PATIENTS_MAX, COHORT_RECORDS_MAX};
+use crate::limits::{
+    COHORT_NAMES_MAX, COHORT_PART_PATIENTS, COHORT_PARTS_MAX, COHORT_PATIENTS_MAX,
+    COHORT_RECORDS_MAX,
+};
 use crate::page::{Wanted, foreign_bookmark};
 use crate::record::{self, Version};
 use crate::request::{ListRecords, StudyCohort, StudyRecords};
@@ -159,7 +164,7 @@ impl Place {
             return Ok(None);
         };
         let (pseudonym, record) = bytes.split_at_checked(16).ok_or_else(foreign_bookmark)?;
-        let id = |bytes: &[u8]| bytes.try_into().map(stela_consent::Hex);
+        let id = |bytes: &[u8]| bytes.try_into().map(Hex);
         let record = match record {
             [] => None,
             some => Some(id(some).map_err(|_| foreign_bookmark())?),
@@ -339,8 +344,8 @@ impl Criteria {
     }
 }
 
-/// How many patients of a study have a record that it may read and that fits; smaller numbers than
-/// the floor are not told.
+/// How many patients of a part of a study have a record that it may read and that fits; smaller
+/// numbers than the floor are not told.
 pub(crate) fn cohort(
     ledger: &mut dyn Ledger,
     request: StudyCohort,
@@ -354,12 +359,9 @@ pub(crate) fn cohort(
         from: request.from,
         to: request.to,
     };
-    let enrolled = ledger.range(&keys::pseudonyms(&request.study)?, COHORT_PATIENTS_MAX);
-    if enrolled.next.is_some() {
-        return Err(too_many());
-    }
+    let (enrolled, parts) = part(ledger, &request.study, request.part.unwrap_or_default())?;
     let (mut count, mut left) = (0, COHORT_RECORDS_MAX);
-    for entry in &enrolled.entries {
+    for entry in &enrolled {
         if let Some(patient) = named(entry)? {
             count += u32::from(counts(ledger, &reading, &criteria, &patient, &mut left)?);
         }
@@ -369,7 +371,53 @@ pub(crate) fn cohort(
     Ok(Cohort {
         count: (count >= floor).then_some(count),
         fewer_than: (count < floor).then_some(floor),
+        parts,
     })
+}
+
+/// The patients of one part of a study, and how many parts it has. Its size alone says how many:
+/// who could choose the parts could set them against one another until one patient is left.
+fn part(ledger: &dyn Ledger, study: &Id, wanted: u32) -> Result<(Vec<Entry>, u32), ContractError> {
+    let all = enrolled(ledger, study)?;
+    let number = u32::try_from(all.len()).map_err(|_| too_many())?;
+    let parts = match number {
+        0..=COHORT_PATIENTS_MAX => 1,
+        _ => number.div_ceil(COHORT_PART_PATIENTS),
+    };
+    if wanted >= parts {
+        let rule = format!("the study's patients are divided into {parts} parts");
+        return Err(ContractError::invalid("part", rule));
+    }
+    let mut within = Vec::new();
+    for entry in all {
+        let Hex([high, low, ..]): Id = keys::attribute(&entry.key, 1)?;
+        if u32::from(u16::from_be_bytes([high, low])) % parts == wanted {
+            within.push(entry);
+        }
+    }
+    if within.len() > COHORT_PATIENTS_MAX as usize {
+        return Err(too_many());
+    }
+    Ok((within, parts))
+}
+
+/// The patients of a study, those who left included.
+fn enrolled(ledger: &dyn Ledger, study: &Id) -> Result<Vec<Entry>, ContractError> {
+    let mut range = keys::pseudonyms(study)?;
+    let mut all = Vec::new();
+    loop {
+        let page = ledger.range(&range, COHORT_NAMES_MAX);
+        all.extend(page.entries);
+        if all.len() > (COHORT_PARTS_MAX * COHORT_PART_PATIENTS) as usize {
+            return Err(too_many());
+        }
+        let Some(next) = page.next else {
+            return Ok(all);
+        };
+        range = range
+            .from(&next)
+            .ok_or_else(|| ContractError::corrupt_state("key"))?;
+    }
 }
 
 /// Whether one of a patient's records fits.
@@ -399,8 +447,9 @@ fn too_many() -> ContractError {
     ContractError::new(
         "limit-exceeded",
         format!(
-            "a count takes at most {COHORT_PATIENTS_MAX} patients, those who left included, and \
-             {COHORT_RECORDS_MAX} records into account"
+            "a study is counted with at most {} patients, those who left included, and each part \
+             of it with at most {COHORT_PATIENTS_MAX} patients and {COHORT_RECORDS_MAX} records",
+            COHORT_PARTS_MAX * COHORT_PART_PATIENTS
         ),
     )
     .at("study")

@@ -52,8 +52,8 @@ impl DelegateKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DelegateScope {
-    /// Grant and revoke consents, answer requests for them, and share record keys with those to
-    /// whom consents open them.
+    /// Grant and revoke consents, answer requests for them, share record keys with those to whom
+    /// consents open them, and join and leave studies.
     Consent,
     /// Read her records.
     Read,

@@ -139,6 +139,9 @@ pub(super) fn contract_arguments(input: &[u8]) {
         check::<request::BindDevice>,
         check::<request::SubmitWindow>,
         check::<request::DeviceStatus>,
+        check::<request::Erasures>,
+        check::<request::GetStudy>,
+        check::<request::WithdrawFromStudy>,
     ];
     let (kind, bytes) = input.split_first().unwrap_or((&0, &[]));
     checks[usize::from(*kind) % checks.len()](bytes);
@@ -306,9 +309,24 @@ pub(super) mod seeds {
         naming
     }
 
+    /// Of the privacy officer's organization.
+    fn study() -> Value {
+        json!({"study": id(0x61), "purposes": ["HRESCH"], "ceiling": "N",
+            "end": 1_767_300_000_000u64, "approval": "ee".repeat(32)})
+    }
+
+    /// What the delegate asks about the patient's part in it.
+    fn part_of_her() -> Value {
+        json!({"study": id(0x61), "patient": id(0x11)})
+    }
+
     fn asking() -> Value {
         json!({"patient": id(0x11), "request": id(0x51), "consent": consent(),
             "reason": "referral", "expires": 1_767_300_000_000u64})
+    }
+
+    fn erasure() -> Value {
+        json!({"patient": id(0x11), "record": id(0x21)})
     }
 
     fn about(more: Value) -> Value {
@@ -441,6 +459,39 @@ pub(super) mod seeds {
                 call("answer_consent_request", 5, &approve),
                 call("list_delegates", 1, &patient),
                 call("end_delegation", 5, &delegation()),
+            ]
+            .concat(),
+            [
+                begin.clone(),
+                call("name_delegate", 0, &naming()),
+                call("register_study", 3, &study()),
+                call(
+                    "enrol",
+                    5,
+                    &json!({"study": id(0x61), "pseudonym": id(0x62), "patient": id(0x11)}),
+                ),
+                call("get_study", 5, &part_of_her()),
+                call("study_cohort", 3, &json!({"study": id(0x61), "part": 0})),
+                call("withdraw_from_study", 5, &part_of_her()),
+            ]
+            .concat(),
+            [
+                begin,
+                call("confirm_record", 2, &version()),
+                call("request_erasure", 0, &erasure()),
+                call("erasures", 3, &json!({"limit": 5})),
+                call(
+                    "decline_erasure",
+                    3,
+                    &json!({"patient": id(0x11), "record": id(0x21), "reason": "legal-hold"}),
+                ),
+                call("request_erasure", 0, &erasure()),
+                call(
+                    "erase_record",
+                    3,
+                    &json!({"record": id(0x21), "reason": "patient-request"}),
+                ),
+                call("erasures", 0, &patient),
             ]
             .concat(),
             call(

@@ -132,7 +132,7 @@ pub(crate) enum Study {
         /// The study.
         study: Id,
     },
-    /// Join a study under a pseudonym that is drawn here, as the patient.
+    /// Join a study under a pseudonym that is drawn here, as the patient or her delegate.
     ///
     /// It takes a consent to the study as well: --research grants one for what the study's terms
     /// say, until it ends; `stela consent grant --file` takes a narrower one. The investigators get
@@ -145,13 +145,22 @@ pub(crate) enum Study {
         /// RSREID so that the study can find out who she is.
         #[arg(long, value_name = "FORM")]
         research: Option<ResearchCategory>,
+        /// The patient; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
     },
-    /// Leave a study, as the patient. What was read stays read.
+    /// Leave a study, as the patient or her delegate. What was read stays read.
     Withdraw {
         /// The study.
         study: Id,
+        /// The patient; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
     },
     /// Count the patients with a record that fits; small numbers are not told.
+    ///
+    /// Of a study with many patients, parts are counted. A part with too few is not told, and the
+    /// answer has bounds.
     Cohort {
         /// The study.
         study: Id,

@@ -6,9 +6,9 @@ use anyhow::Context;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use stela_consent::{Actor, Consent, Hex, Id, Period, Provision, ResearchCategory};
-use stela_records::care::answer::{Cohort, Study as Registered, StudyRecord};
+use stela_records::care::answer::{Study as Registered, StudyRecord};
 use stela_records::care::request::{RegisterStudy, StudyCohort};
-use stela_records::care::{ForStudy, Session, Silent};
+use stela_records::care::{Counted, ForStudy, Session, Silent};
 
 use super::consent::{Rewrapped, warn_unshared};
 use super::record::{code, done};
@@ -43,12 +43,18 @@ async fn dispatch(
             let submitted = session.end_study(study).await?;
             done("ended", submitted.status.transaction, output)
         }
-        Study::Enrol { study, research } => {
-            let patient = profile.patient()?;
-            enrol(session, patient, (study, research), output).await
+        Study::Enrol {
+            study,
+            research,
+            patient,
+        } => {
+            let herself = patient.is_none() || patient == profile.patient().ok();
+            let patient = patient.map_or_else(|| profile.patient(), Ok)?;
+            enrol(session, (patient, herself), (study, research), output).await
         }
-        Study::Withdraw { study } => {
-            let submitted = session.withdraw_from_study(study).await?;
+        Study::Withdraw { study, patient } => {
+            let patient = patient.map_or_else(|| profile.patient(), Ok)?;
+            let submitted = session.withdraw_from_study(patient, study).await?;
             done("withdrawn", submitted.status.transaction, output)
         }
         Study::Cohort {
@@ -65,9 +71,10 @@ async fn dispatch(
                 label,
                 from,
                 to,
+                part: None,
             };
             let found = session.study_cohort(&request).await?;
-            output.answer(&found, cohort)
+            output.answer(&found, counted)
         }
         Study::Records { study, purpose } => {
             let found = session.study_records(study, purpose).await?;
@@ -239,16 +246,19 @@ struct Joined {
 
 async fn enrol(
     session: &Session,
-    patient: Id,
+    (patient, herself): (Id, bool),
     (study, research): (Id, Option<ResearchCategory>),
     output: &Output,
 ) -> anyhow::Result<()> {
     let progress = output.progress("joining the study");
-    let registered = session.study(study).await?;
+    let registered = session.study_of(patient, study).await?;
     let consent = match research {
         Some(category) => {
             let consent = consent_to(&registered.terms, category)?;
-            session.grant(patient, &consent).await?;
+            match herself {
+                true => session.grant(patient, &consent).await?,
+                false => session.grant_for(patient, &consent).await?,
+            };
             Some(consent.id())
         }
         None => None,
@@ -256,7 +266,7 @@ async fn enrol(
     let (pseudonym, transaction) = match registered.pseudonym {
         Some(pseudonym) => (pseudonym, None),
         None => {
-            let (pseudonym, submitted) = session.enrol(study).await?;
+            let (pseudonym, submitted) = session.enrol(patient, study).await?;
             (pseudonym, Some(submitted.status.transaction.to_string()))
         }
     };
@@ -297,10 +307,12 @@ fn consent_to(terms: &RegisterStudy, category: ResearchCategory) -> anyhow::Resu
     Ok(Consent::for_research(id, category, provision, Vec::new())?)
 }
 
-fn cohort(cohort: &Cohort) -> String {
-    match (cohort.count, cohort.fewer_than) {
+fn counted(counted: &Counted) -> String {
+    let least = counted.at_least;
+    match (counted.count, counted.fewer_than) {
         (Some(count), _) => format!("{count} patients"),
-        (None, Some(floor)) => format!("fewer than {floor} patients"),
+        (None, Some(end)) if least > 0 => format!("at least {least} patients, fewer than {end}"),
+        (None, Some(end)) => format!("fewer than {end} patients"),
         (None, None) => "no number was told".to_owned(),
     }
 }

@@ -68,7 +68,7 @@ pub use progress::{Progress, Silent, Stage};
 pub use requests::ConsentAsked;
 pub use session::{Session, SessionOptions};
 pub use share::Rewrapped;
-pub use studies::ForStudy;
+pub use studies::{Counted, ForStudy};
 pub use submit::{NewRecord, Submission};
 pub use uploads::{Unfinished, Upload};
 

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use serde::Serialize;
 use stela_client::Submitted;
 use stela_consent::{Actor, Fingerprint, Hex, Id, Purpose};
 use stela_healthcare::State;
 use stela_healthcare::answer::{
     AccessDecision, Cohort, Page, RecordVersion, Study, StudyRecord, Verdict,
 };
+use stela_healthcare::limits::COHORT_PARTS_MAX;
 use stela_healthcare::request::{
     EndStudy, Enrol, GetStudy, Investigator, RegisterStudy, RequestAccess, StudyCohort,
     StudyRecords, WithdrawFromStudy,
@@ -37,6 +39,36 @@ pub struct ForStudy {
     pub version: u32,
     /// Why; one of the study's purposes.
     pub purpose: Purpose,
+}
+
+/// How many patients of a study fit, as far as it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// How many, unless a part of the study has so few that its number is not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// At least so many: those of the parts whose number is told.
+    pub at_least: u32,
+    /// Fewer than this, when the number is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fewer_than: Option<u32>,
+}
+
+impl Counted {
+    fn of(parts: &[Cohort]) -> Self {
+        let sum = |numbers: &mut dyn Iterator<Item = u32>| numbers.fold(0, u32::saturating_add);
+        let told = sum(&mut parts.iter().filter_map(|part| part.count));
+        let untold = parts.iter().filter(|part| part.count.is_none());
+        let floors = untold.filter_map(|part| part.fewer_than);
+        let untold_max = sum(&mut floors.map(|floor| floor.saturating_sub(1)));
+        let is_known = parts.iter().all(|part| part.count.is_some());
+        let end = told.saturating_add(untold_max).saturating_add(1);
+        Self {
+            count: is_known.then_some(told),
+            at_least: told,
+            fewer_than: (!is_known).then_some(end),
+        }
+    }
 }
 
 impl Session {
@@ -87,41 +119,66 @@ impl Session {
     /// # Errors
     /// [`LedgerError`] when the contract cannot be asked or refuses.
     pub async fn study(&self, study: Id) -> Result<Study, LedgerError> {
-        self.ask_both("get_study", &GetStudy { study }).await
+        let patient = None;
+        self.ask_both("get_study", &GetStudy { study, patient })
+            .await
     }
 
-    /// Joins a study, as the patient, under a pseudonym that is drawn here. Her consent to it
-    /// ([`grant`](Self::grant)) is another transaction, and [`share_with_study`](Self::share_with_study)
-    /// gives the investigators the keys.
+    /// [`study`](Self::study), with the name in it of a patient: the user, or whose delegate for
+    /// `consent` he is.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the contract cannot be asked or refuses.
+    pub async fn study_of(&self, patient: Id, study: Id) -> Result<Study, LedgerError> {
+        let patient = Some(patient);
+        self.ask_both("get_study", &GetStudy { study, patient })
+            .await
+    }
+
+    /// Joins a study under a pseudonym that is drawn here, as the patient or her delegate for
+    /// `consent`. The consent to it ([`grant`](Self::grant), [`grant_for`](Self::grant_for)) is
+    /// another transaction, and [`share_with_study`](Self::share_with_study) gives the investigators
+    /// the keys.
     ///
     /// # Errors
     /// [`LedgerError`] when the transaction was not made.
-    pub async fn enrol(&self, study: Id) -> Result<(Id, Submitted), LedgerError> {
+    pub async fn enrol(&self, patient: Id, study: Id) -> Result<(Id, Submitted), LedgerError> {
         let pseudonym: Id = Hex(rand::random());
-        let submitted = self
-            .submit_done("enrol", &Enrol { study, pseudonym })
-            .await?;
+        let request = Enrol {
+            study,
+            pseudonym,
+            patient: Some(patient),
+        };
+        let submitted = self.submit_done("enrol", &request).await?;
         Ok((pseudonym, submitted))
     }
 
-    /// Leaves a study, as the patient.
+    /// Leaves a study, as the patient or her delegate for `consent`.
     ///
     /// # Errors
     /// [`LedgerError`] when the transaction was not made.
-    pub async fn withdraw_from_study(&self, study: Id) -> Result<Submitted, LedgerError> {
-        let request = WithdrawFromStudy { study };
+    pub async fn withdraw_from_study(
+        &self,
+        patient: Id,
+        study: Id,
+    ) -> Result<Submitted, LedgerError> {
+        let request = WithdrawFromStudy {
+            study,
+            patient: Some(patient),
+        };
         self.submit_done("withdraw_from_study", &request).await
     }
 
-    /// Wraps the keys of the user's records that a study's terms extend to for its investigators,
-    /// under her pseudonym: an investigator's wrap names her nowhere. Called again, it serves
-    /// records and investigators that have come since.
+    /// Wraps the keys of a patient's records that a study's terms extend to for its investigators,
+    /// under her pseudonym: an investigator's wrap names her nowhere. Her delegate for `consent`
+    /// wraps those that he may read himself. Called again, it serves records and investigators that
+    /// have come since.
     ///
     /// # Errors
     /// [`ShareError`] when the records cannot be looked at; what could not be shared is in the
     /// answer.
     pub async fn share_with_study(&self, patient: Id, study: Id) -> Result<Rewrapped, ShareError> {
-        let terms = self.study(study).await?;
+        let terms = self.study_of(patient, study).await?;
         let pseudonym = terms.pseudonym.ok_or(ShareError::NotEnrolled { study })?;
         let investigators = self.meant_by(&terms.investigators).await?;
         let certificates = self.certificates(patient).await?.certificates;
@@ -164,12 +221,33 @@ impl Session {
         every_page!(&self.contract, "study_records", request)
     }
 
-    /// How many patients of a study have a record that fits, or that they are too few to say.
+    /// How many patients of a study have a record that fits, or between which bounds their number
+    /// lies: in every part of the study, whichever the request names.
     ///
     /// # Errors
-    /// [`LedgerError`] when the contract cannot be asked or refuses.
-    pub async fn study_cohort(&self, request: &StudyCohort) -> Result<Cohort, LedgerError> {
-        self.ask("study_cohort", request).await
+    /// [`LedgerError`] when the contract cannot be asked or refuses, and
+    /// [`LedgerError::Unasked`] when the study was divided anew while it was counted.
+    pub async fn study_cohort(&self, request: &StudyCohort) -> Result<Counted, LedgerError> {
+        let mut told: Vec<Cohort> = Vec::new();
+        for part in 0..COHORT_PARTS_MAX {
+            let request = StudyCohort {
+                part: Some(part),
+                ..request.clone()
+            };
+            let cohort: Cohort = self.ask("study_cohort", &request).await?;
+            let parts = cohort.parts;
+            if told.first().is_some_and(|first| first.parts != parts) {
+                return Err(LedgerError::Unasked {
+                    function: "study_cohort",
+                    what: "division of the study",
+                });
+            }
+            told.push(cohort);
+            if part + 1 >= parts {
+                break;
+            }
+        }
+        Ok(Counted::of(&told))
     }
 
     /// Asks for access for a study. Permit or deny, the decision is committed before this returns.
@@ -239,6 +317,27 @@ fn as_shown(version: &RecordVersion, pseudonym: Id, own: &[Fingerprint]) -> Reco
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_that_is_not_told_leaves_bounds() {
+        let part = |count, fewer_than| Cohort {
+            count,
+            fewer_than,
+            parts: 3,
+        };
+        let counted = |parts: &[Cohort]| {
+            let counted = Counted::of(parts);
+            (counted.count, counted.at_least, counted.fewer_than)
+        };
+        let few = || part(None, Some(10));
+        assert_eq!(counted(&[part(Some(12), None)]), (Some(12), 12, None));
+        assert_eq!(counted(&[few()]), (None, 0, Some(10)));
+        let most = [part(Some(12), None), few(), part(Some(30), None), few()];
+        assert_eq!(counted(&most), (None, 42, Some(61)));
+        assert_eq!(counted(&most[..1]), (Some(12), 12, None));
+        let many = [part(Some(u32::MAX), None), part(Some(1), None)];
+        assert_eq!(counted(&many), (Some(u32::MAX), u32::MAX, None));
+    }
 
     #[test]
     fn a_study_is_shown_neither_the_patient_nor_her_certificate() {
