@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every check of Stela: formatting, lints, licences and sources of dependencies, all tests, other
 # implementations of IPFS, the demo as the end-to-end test, a large study with its interruptions and
-# limits of memory, some rounds of faults, and the doctor's trial. Prepares the machine as demo.sh does.
+# limits of memory, some rounds of faults, and the trials of the doctor and of rights. Prepares the machine as demo.sh does.
 # Usage: ./deploy/test.sh
 #
 # All stages run even if one fails, except those that need what it should have built. The exit code
@@ -149,7 +149,8 @@ run_faults() {
         --only kill-leader,kill-all,one-way,full-disk,flipped-copy,kill-storage
 }
 
-# A network with ten things wrong, one after the other, and what the doctor says.
+# A network with ten things wrong, one after the other, and what the doctor says; and one on which
+# people do what the demonstration does not tell.
 run_trial() {
     run "$CARGO_TARGET_DIR/debug/stela-trial" --out "$STELA_ROOT/target/trial" \
         --contract "$CARGO_TARGET_DIR/contracts/healthcare.wasm"
