@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Every check of Stela: formatting, lints, licences and sources of dependencies, all tests, other
 # implementations of IPFS, the demo as the end-to-end test, a large study with its interruptions and
-# limits of memory, some rounds of faults, and the doctor's trial. Prepares the machine as demo.sh does.
+# limits of memory, some rounds of faults, and the trials of the doctor and of rights; at the end, whether
+# every command was run on one of these networks. Prepares the machine as demo.sh does.
 # Usage: ./deploy/test.sh
 #
 # All stages run even if one fails, except those that need what it should have built. The exit code
@@ -36,6 +37,7 @@ main() {
     stage_after "contract" "large study" run_large
     stage_after "contract" "faults" run_faults
     stage_after "contract" "trial" run_trial
+    stage_after "contract" "commands" check_commands
     conclude
 }
 
@@ -149,10 +151,19 @@ run_faults() {
         --only kill-leader,kill-all,one-way,full-disk,flipped-copy,kill-storage
 }
 
-# A network with ten things wrong, one after the other, and what the doctor says.
+# A network with ten things wrong, one after the other, and what the doctor says; and one on which
+# people do what the demonstration does not tell.
 run_trial() {
     run "$CARGO_TARGET_DIR/debug/stela-trial" --out "$STELA_ROOT/target/trial" \
         --contract "$CARGO_TARGET_DIR/contracts/healthcare.wasm"
+}
+
+# A command that none of these runs has taken to its end fails here.
+check_commands() {
+    local target=$STELA_ROOT/target
+    run "$CARGO_TARGET_DIR/debug/stela-commands" "$target/demo/network/commands.log" \
+        "$target/demo/documents/commands.log" "$target/large/commands.log" \
+        "$target/trial/network/commands.log" "$target/trial/rights/network/commands.log"
 }
 
 # reported NAME VALUE

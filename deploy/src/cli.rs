@@ -16,6 +16,8 @@ use crate::process::{binary, stopwatch};
 pub struct Stela {
     profile: PathBuf,
     log: PathBuf,
+    /// Where its commands are given, if not where this program runs.
+    folder: Option<PathBuf>,
 }
 
 /// What a command answered.
@@ -25,6 +27,8 @@ pub struct Answer {
     pub code: i32,
     /// The JSON it printed; a list of all values when it printed several, and null when none.
     pub json: Value,
+    /// Everything that it printed.
+    pub printed: String,
     /// What it said on standard error.
     pub said: String,
     /// How long it took.
@@ -45,7 +49,18 @@ impl Answer {
 impl Stela {
     /// The user whose profile is in this folder. What her commands print is added to `log`.
     pub fn new(profile: PathBuf, log: PathBuf) -> Self {
-        Self { profile, log }
+        Self {
+            profile,
+            log,
+            folder: None,
+        }
+    }
+
+    /// The same user with her commands given in this folder, from which relative paths go.
+    #[must_use]
+    pub fn within(mut self, folder: &Path) -> Self {
+        self.folder = Some(folder.to_owned());
+        self
     }
 
     /// Her profile.
@@ -81,6 +96,9 @@ impl Stela {
             .arg("--profile")
             .arg(&self.profile)
             .args(arguments);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
         command
             .stdin(std::process::Stdio::null())
             .kill_on_drop(true);
@@ -91,24 +109,44 @@ impl Stela {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         Ok(Answer {
             code: output.status.code().unwrap_or(-1),
-            json: printed(&output.stdout),
+            json: values(&output.stdout),
+            printed: String::from_utf8_lossy(&output.stdout).into_owned(),
             said,
             seconds: started.elapsed().as_secs_f64(),
         })
     }
 
-    /// Writes down everything that a command printed, at once: others may write there too.
     fn keep(&self, arguments: &[&str], output: &Output) -> anyhow::Result<()> {
-        let command = format!("$ stela {}\n", arguments.join(" "));
-        let printed = [command.as_bytes(), &output.stdout, &output.stderr].concat();
-        let mut log = File::options().create(true).append(true).open(&self.log)?;
-        let written = log.write_all(&printed);
-        written.with_context(|| format!("cannot write {}", self.log.display()))
+        keep(&self.log, &arguments.join(" "), output)
     }
 }
 
+/// What stands before a command in a log of commands.
+pub(crate) const COMMAND_LINE: &str = "$ stela ";
+/// What stands before the code of a command that did not end with 0, behind what it printed.
+pub(crate) const EXIT_CODE_LINE: &str = "(exit code ";
+
+/// Writes down everything that a command printed, at once: others may write there too.
+pub(crate) fn keep(log: &Path, words: &str, output: &Output) -> anyhow::Result<()> {
+    let command = format!("{COMMAND_LINE}{words}\n");
+    let code = match output.status.code() {
+        Some(0) => String::new(),
+        Some(code) => format!("{EXIT_CODE_LINE}{code})\n"),
+        None => format!("{EXIT_CODE_LINE}none)\n"),
+    };
+    let printed = [
+        command.as_bytes(),
+        &output.stdout,
+        &output.stderr,
+        code.as_bytes(),
+    ];
+    let mut file = File::options().create(true).append(true).open(log)?;
+    let written = file.write_all(&printed.concat());
+    written.with_context(|| format!("cannot write {}", log.display()))
+}
+
 /// What a command printed: most print one value, those that follow something one for each line.
-fn printed(output: &[u8]) -> Value {
+fn values(output: &[u8]) -> Value {
     let values = serde_json::Deserializer::from_slice(output).into_iter();
     let values: Result<Vec<Value>, _> = values.collect();
     match values.unwrap_or_default() {
@@ -125,12 +163,12 @@ mod tests {
 
     #[test]
     fn one_value_is_itself_and_several_are_a_list() {
-        assert_eq!(printed(b"{\"a\": 1}\n"), json!({"a": 1}));
+        assert_eq!(values(b"{\"a\": 1}\n"), json!({"a": 1}));
         assert_eq!(
-            printed(b"{\"a\":1}\n{\"a\":2}\n"),
+            values(b"{\"a\":1}\n{\"a\":2}\n"),
             json!([{"a": 1}, {"a": 2}])
         );
-        assert_eq!(printed(b""), Value::Null);
-        assert_eq!(printed(b"no JSON"), Value::Null);
+        assert_eq!(values(b""), Value::Null);
+        assert_eq!(values(b"no JSON"), Value::Null);
     }
 }

@@ -6,11 +6,13 @@
 //! [`verify`] looks at it from outside, with [`canary`] searching files for plaintext. [`large`]
 //! measures what a study of gigabytes costs, and interrupts it wherever it can; [`faults`] does harm
 //! to such a network while clients use it, and checks what must hold; [`trial`] breaks a network in
-//! ten ways and looks at what `stela doctor` says; [`interop`] is a network in which a storage node
-//! keeps its blobs in an IPFS daemon; [`costs`] measures what each function of the contract costs.
+//! ten ways and looks at what `stela doctor` says; [`rights_trial`] does what the demonstration does
+//! not tell, and [`commands`] finds what no run has done; [`interop`] is a network in which a storage
+//! node keeps its blobs in an IPFS daemon; [`costs`] measures what each function of the contract costs.
 
 pub mod canary;
 pub mod cli;
+pub mod commands;
 pub mod costs;
 pub mod evidence;
 pub mod faults;
@@ -22,6 +24,7 @@ pub mod network;
 pub mod process;
 pub mod relay;
 pub mod report;
+pub mod rights_trial;
 pub mod story;
 pub mod topology;
 pub mod trial;

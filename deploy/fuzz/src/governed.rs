@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use prost::Message;
-use stela_identity::{CertificateAuthority, Configuration, Credentials, Subject};
+use stela_identity::{Certificate, CertificateAuthority, Configuration, Credentials, Subject};
 use stela_orderer::channel::Channel;
 use stela_protocol::block::Block;
 use stela_protocol::{FORMAT_VERSION, OrgId, config, pb};
@@ -17,16 +17,19 @@ use crate::world::{START_MS, VALID, WINDOW_MS, key};
 const CONFIG: &[u8] = include_bytes!("../fixture/governed.config");
 /// The administrators of A and B, and who will be the second orderer.
 const SEEDS: [u8; 3] = [50, 51, 52];
+/// The one orderer.
+const ORDERER_SEED: u8 = 53;
 
 pub(crate) struct Governed {
     pub(crate) config: pb::ChannelConfig,
-    pub(crate) current: Configuration,
+    pub(crate) current: Arc<Configuration>,
     pub(crate) genesis: Block,
     pub(crate) channel: Arc<Channel>,
     /// The administrators of A and B.
     pub(crate) admins: [Credentials; 2],
     /// A member of B that may become an orderer, and may change nothing.
     pub(crate) member: Credentials,
+    pub(crate) orderer: Credentials,
 }
 
 impl Governed {
@@ -39,7 +42,7 @@ impl Governed {
         let config = pb::ChannelConfig::decode(CONFIG)?;
         let genesis = config::genesis(&config, START_MS)?;
         let encoded = genesis.to_pb().encode_to_vec();
-        let current = Configuration::new(Bytes::from_static(CONFIG))?;
+        let current = Arc::new(Configuration::new(Bytes::from_static(CONFIG))?);
         let holders: Vec<Credentials> = current
             .certificates()
             .iter()
@@ -49,6 +52,10 @@ impl Governed {
                 key: key(seed),
             })
             .collect();
+        let orderer = Credentials {
+            certificate: Certificate::from_der(&config.orderers[0].certificate)?,
+            key: key(ORDERER_SEED),
+        };
         let [first, second, member] = holders.try_into().map_err(|_| "three certificates")?;
         Ok(Self {
             channel: Arc::new(Channel::from_genesis(encoded.into())?),
@@ -57,6 +64,7 @@ impl Governed {
             current,
             genesis,
             member,
+            orderer,
         })
     }
 
@@ -101,7 +109,7 @@ pub(crate) fn make_fixture(folder: &Path) -> Result<(), Box<dyn std::error::Erro
             id: 1,
             organization: "A".to_owned(),
             address: "orderer.example:7050".to_owned(),
-            certificate: issue(0, "orderer", 53)?,
+            certificate: issue(0, "orderer", ORDERER_SEED)?,
             tls_fingerprint: Bytes::from_static(&[1; 32]),
         }],
         orderer_quorum: 1,

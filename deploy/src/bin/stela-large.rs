@@ -8,7 +8,7 @@ use clap::Parser;
 use stela_consent::Hex;
 use stela_deploy::large::{Large, Measured};
 use stela_deploy::limits::LARGE_BYTES_MIN;
-use stela_deploy::network::Network;
+use stela_deploy::network::{Network, commands_log};
 use stela_deploy::process::{Interrupts, log_to_stderr};
 use stela_deploy::users;
 
@@ -115,8 +115,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<Measured> {
     Ok(measured)
 }
 
-/// Removes everything but the report.
+/// Removes everything but the report and the log of the commands.
 fn clear(out: &Path) -> anyhow::Result<()> {
+    let log = commands_log(&out.join("network"));
+    if log.exists() {
+        std::fs::rename(&log, commands_log(out))
+            .with_context(|| format!("cannot keep {}", log.display()))?;
+    }
     for folder in ["network", "documents"].map(|name| out.join(name)) {
         if folder.exists() {
             std::fs::remove_dir_all(&folder)

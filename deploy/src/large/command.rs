@@ -1,15 +1,14 @@
 //! Runs `stela` as a process, watches its memory, and interrupts it when something has happened.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::Value;
 
 use super::Stage;
+use crate::cli::keep;
 use crate::limits::{COMMAND, LARGE_BYTES_PER_SECOND_MIN, LARGE_SAMPLE};
 use crate::process::{binary, end, peak_bytes};
 
@@ -163,7 +162,7 @@ impl Command {
             let is_late = tokio::time::Instant::now() > deadline;
             anyhow::ensure!(!is_late, "`stela {}` took too long", text(words));
         };
-        self.keep(words, &output)?;
+        keep(&self.log, &text(words), &output)?;
         Ok(Ran {
             code: output.status.code().unwrap_or(-1),
             json: serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
@@ -192,13 +191,6 @@ impl Command {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         Ok(command.spawn()?)
-    }
-
-    fn keep(&self, words: &[impl AsRef<str>], output: &Output) -> anyhow::Result<()> {
-        let command = format!("$ stela {}\n", text(words));
-        let printed = [command.as_bytes(), &output.stdout, &output.stderr].concat();
-        let mut log = File::options().create(true).append(true).open(&self.log)?;
-        Ok(log.write_all(&printed)?)
     }
 }
 

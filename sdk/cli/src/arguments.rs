@@ -1,6 +1,7 @@
 //! What can be asked at the command line.
 
 mod care;
+mod fhir;
 mod people;
 mod rights;
 
@@ -15,6 +16,7 @@ use stela_protocol::OrgId;
 use crate::commands::Named;
 use crate::failure::EXIT_CODES;
 pub(crate) use care::*;
+pub(crate) use fhir::*;
 pub(crate) use people::*;
 pub(crate) use rights::*;
 
@@ -53,7 +55,7 @@ pub(crate) enum Command {
     /// Submit, amend, list, review and read records.
     #[command(subcommand)]
     Record(Record),
-    /// Grant, revoke and list consents; ask for them, and answer.
+    /// Grant, revoke and list consents; ask for them, and answer; as FHIR resources, too.
     #[command(subcommand)]
     Consent(Consent),
     /// Say which certificates are a patient's, give them the keys of her records, and tell what she
@@ -412,6 +414,27 @@ pub(crate) enum Consent {
         /// The patient, for a delegate; without it, the user herself.
         #[arg(long)]
         patient: Option<Id>,
+    },
+    /// Grant a consent that is written as a FHIR R4 Consent, and share the keys of the records that it
+    /// opens.
+    ///
+    /// What `stela consent export` writes, IHE's ready-made policies, and consents in R4's own words
+    /// (OPTIN and OPTOUT), under a new id. It has to be about the patient who grants it. What is not
+    /// understood, or cannot be said with consents here, is refused with the element and the reason:
+    /// nothing is granted that the document does not say.
+    Import(Imported),
+    /// Print a consent as a FHIR R4 Consent; a revoked one as inactive.
+    ///
+    /// It names no person: patient, people and organizations go by the ids of the ledger.
+    Export {
+        /// The consent, as `consent list` shows it.
+        consent: Id,
+        /// The patient; without it, the user herself.
+        #[arg(long)]
+        patient: Option<Id>,
+        /// Write it into this file instead; the file must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Revoke a consent; in force from the block that has it.
     Revoke {

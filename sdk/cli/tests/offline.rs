@@ -1,7 +1,8 @@
 //! What `stela` does without a network: authorities, enrolment, help, and how it fails.
 
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn stela(folder: &Path, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stela"));
@@ -25,39 +26,35 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-#[test]
-fn an_authority_enrols_a_patient_and_a_profile_shows_her() {
-    let folder = folder();
-    let here = folder.path();
-    json(&stela(
-        here,
-        &[
-            "--json",
-            "ca",
-            "init",
-            "--organization",
-            "HospitalA",
-            "authority",
-        ],
-    ));
-    let id = "00112233445566778899aabbccddeeff";
-    let attribute = format!("patient={id}");
+/// Whom the patient's certificate names.
+const PATIENT: &str = "00112233445566778899aabbccddeeff";
+
+/// What enrols a patient into the folder `me`.
+fn enrol(here: &Path) -> Output {
+    let attribute = format!("patient={PATIENT}");
+    let words = ["--json", "ca", "enroll", "--ca", "authority"];
+    let whom = ["--name", "patient-1", "--role", "patient"];
     let words = [
+        &words[..],
+        &whom,
+        &["--attribute", &attribute, "--out", "me"],
+    ]
+    .concat();
+    stela(here, &words)
+}
+
+/// Makes an authority, and a patient with her profile; says what enrolling her said.
+fn patient(here: &Path) -> serde_json::Value {
+    let init = [
         "--json",
         "ca",
-        "enroll",
-        "--ca",
+        "init",
+        "--organization",
+        "HospitalA",
         "authority",
-        "--name",
-        "patient-1",
-        "--role",
-        "patient",
-        "--attribute",
-        &attribute,
-        "--out",
-        "me",
     ];
-    let enrolled = json(&stela(here, &words));
+    json(&stela(here, &init));
+    let enrolled = json(&enrol(here));
     std::fs::create_dir(here.join("me/roots")).expect("a folder");
     std::fs::copy(
         here.join("authority/tls-ca/tls-ca.pem"),
@@ -71,11 +68,86 @@ fn an_authority_enrols_a_patient_and_a_profile_shows_her() {
          swarm_key = \"swarm.key\"\nencryption_key = \"encryption.key\"\npeers = []\n",
     )
     .expect("the profile");
+    enrolled
+}
+
+#[test]
+fn an_authority_enrols_a_patient_and_a_profile_shows_her() {
+    let folder = folder();
+    let here = folder.path();
+    let enrolled = patient(here);
     let who = json(&stela(here, &["--json", "--profile", "me", "whoami"]));
-    assert_eq!(who["attributes"]["patient"], id);
+    assert_eq!(who["attributes"]["patient"], PATIENT);
     assert_eq!(who["fingerprint"], enrolled["fingerprint"]);
-    let again = stela(here, &words);
+    let again = enrol(here);
     assert_eq!(again.status.code(), Some(1), "an identity is not replaced");
+}
+
+/// `stela consent import --dry-run` with a document on standard input.
+fn import(here: &Path, document: &str, options: &[&str]) -> Output {
+    let words = [
+        "--json",
+        "--profile",
+        "me",
+        "consent",
+        "import",
+        "-",
+        "--dry-run",
+    ];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_stela"))
+        .current_dir(here)
+        .args([&words[..], options].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary of this package runs");
+    let mut input = child.stdin.take().expect("it is piped");
+    input.write_all(document.as_bytes()).expect("it reads");
+    drop(input);
+    child.wait_with_output().expect("it ends")
+}
+
+/// One of R4's own examples: an assent to all that was offered, within a month of 2015.
+#[test]
+fn a_fhir_consent_is_shown_as_what_it_would_be_without_a_network() {
+    let folder = folder();
+    let here = folder.path();
+    patient(here);
+    let example = include_str!("../../fhir/tests/examples/notTime.json");
+    let means = format!("Patient/f001={PATIENT}");
+    let (means, offered) = (["--means", &means], ["--offered", "Policy-all-normal"]);
+    let zone = ["--zone", "-05:00"];
+    let shown = json(&import(here, example, &[means, offered, zone].concat()));
+    assert_eq!(shown["patient"], PATIENT);
+    assert_eq!(shown["consent"]["type"], "permit");
+    // From midnight of 2015-01-01 to the end of 2015-02-01, where clocks are five hours behind.
+    let period = serde_json::json!([1_420_088_400_000_u64, 1_422_853_200_000_u64]);
+    assert_eq!(shown["consent"]["period"], period);
+
+    let refused = |options: &[&str], document: &str, said: &str| {
+        let output = import(here, document, options);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+    };
+    let unknown = "Consent.policyRule: it is not known which terms";
+    refused(&means, example, unknown);
+    refused(&offered, example, "Consent.patient: it is not known whom");
+    let both = [means, offered].concat();
+    let draft = example.replace("\"active\"", "\"draft\"");
+    refused(&both, &draft, "Consent.status: only an active consent");
+    refused(&both, "{}", "this is not valid FHIR R4");
+    let missing = [
+        "--profile",
+        "me",
+        "consent",
+        "import",
+        "none.json",
+        "--dry-run",
+    ];
+    let missing = stela(here, &missing);
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("none.json"));
 }
 
 #[test]
@@ -94,7 +166,7 @@ fn failures_have_their_exit_codes_and_say_what_to_do() {
         2,
         "hexadecimal",
     );
-    let id = "00112233445566778899aabbccddeeff";
+    let id = PATIENT;
     check(
         &["record", "read", id, "--purpose", "NOPE", "--out", "f"],
         2,
@@ -191,7 +263,7 @@ fn what_is_said_about_people_is_checked_before_anybody_is_asked() {
         assert_eq!(output.status.code(), Some(2), "{words:?}: {stderr}");
         assert!(stderr.contains(said), "{words:?}: {stderr}");
     };
-    let id = "00112233445566778899aabbccddeeff";
+    let id = PATIENT;
     let certificate = id.repeat(2);
     let name = ["delegate", "name", &certificate, "--scope", "read"];
     check(&[&name[..], &["--kind", "GUARD"]].concat(), "--days");
@@ -212,6 +284,16 @@ fn what_is_said_about_people_is_checked_before_anybody_is_asked() {
     check(&[&ask[..], &study].concat(), "--research");
     check(&["consent", "policy", "grant", "Policy-none"], "policy");
     check(&["access", "check", id], "--purpose");
+    let import = ["consent", "import", "consent.json"];
+    check(
+        &[&import[..], &["--means", "HospitalB"]].concat(),
+        "REFERENCE=WHAT",
+    );
+    check(&[&import[..], &["--zone", "UTC"]].concat(), "+01:00");
+    let prove = ["device", "prove", "check", "proof.json"];
+    let both = ["--receipt", "receipt.json", "--root", &certificate];
+    check(&[&prove[..], &both].concat(), "--root");
+    check(&[&prove[..], &["--genesis", "g"]].concat(), "--receipt");
     let whom = ["--purpose", "TREAT", "--role", "practitioner"];
     check(
         &[&["access", "check", id][..], &whom].concat(),

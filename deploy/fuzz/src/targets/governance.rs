@@ -159,7 +159,7 @@ fn next(world: &Governed, last_config: BlockNumber, envelopes: Vec<Bytes>) -> Bl
 }
 
 /// The update with the signatures that were left out.
-fn signed(world: &Governed, input: &[u8]) -> Option<ConfigUpdate> {
+pub(super) fn signed(world: &Governed, input: &[u8]) -> Option<ConfigUpdate> {
     let mut message = pb::ConfigUpdate::decode(input).ok()?;
     let open = message.signatures.iter_mut();
     for given in open.filter(|one| one.signature.is_empty()) {
@@ -177,7 +177,11 @@ pub(super) mod seeds {
     use super::*;
 
     /// A change that leaves the signatures to the target.
-    fn open(creator: &Credentials, signers: &[&Credentials], change: &ConfigChange) -> Vec<u8> {
+    pub(in crate::targets) fn open(
+        creator: &Credentials,
+        signers: &[&Credentials],
+        change: &ConfigChange,
+    ) -> Vec<u8> {
         pb::ConfigUpdate {
             version: FORMAT_VERSION,
             channel: change.channel.to_string(),
@@ -197,7 +201,7 @@ pub(super) mod seeds {
         .encode_to_vec()
     }
 
-    fn change(spoil: impl FnOnce(&mut pb::ChannelConfig)) -> ConfigChange {
+    pub(in crate::targets) fn change(spoil: impl FnOnce(&mut pb::ChannelConfig)) -> ConfigChange {
         let world = Governed::get();
         let mut config = world.config.clone();
         // So the inputs stay small; what is known already stays known.

@@ -10,6 +10,7 @@ mod ipfs;
 mod package;
 mod protocol;
 mod raft;
+mod receipts;
 mod records;
 mod rules;
 mod storage;
@@ -119,6 +120,9 @@ targets! {
     }
     governance {
         config_update: POLICIES,
+    }
+    receipts {
+        receipt_file: &["\"index\":", "\"path\":[", "\"signature\":\"\"", "\"configurations\":[", "AAAA", "=="],
     }
     stored {
         peer_store: &[],

@@ -246,7 +246,7 @@ pub(super) mod seeds {
         ]
     }
 
-    fn registration() -> Bytes {
+    pub(in crate::targets) fn registration() -> Bytes {
         let world = World::get();
         let registration = Registration {
             header: world.header(9, &world.newcomer),

@@ -23,7 +23,7 @@ fn finding(text: &str) -> Result<Finding, String> {
     coded(text)
 }
 
-fn actor(text: &str) -> Result<Actor, String> {
+pub(super) fn actor(text: &str) -> Result<Actor, String> {
     if let Ok(id) = text.parse::<Fingerprint>() {
         return Ok(Actor::Identity(id));
     }
@@ -333,13 +333,28 @@ pub(crate) enum Prove {
     /// Check a proof; nothing is asked of the network.
     ///
     /// The root is what counts: take it from the ledger, or from a receipt of the window's
-    /// transaction.
-    Check {
-        /// The proof.
-        file: PathBuf,
-        /// The window's Merkle root; without it, the one in the file, which only shows that the
-        /// file agrees with itself.
-        #[arg(long)]
-        root: Option<Hex<32>>,
-    },
+    /// transaction. Without either the file's own is taken, which only shows that the file agrees
+    /// with itself.
+    Check(CheckProof),
+}
+
+/// A proof to check, and against what.
+#[derive(Debug, Args)]
+pub(crate) struct CheckProof {
+    /// The proof.
+    pub(crate) file: PathBuf,
+    /// The window's Merkle root.
+    #[arg(long)]
+    pub(crate) root: Option<Hex<32>>,
+    /// A receipt (`stela receipt get`) of the transaction that submitted the window: it is verified,
+    /// and the root is taken from it.
+    ///
+    /// It proves that the orderers recorded this root, not that the peers found the transaction
+    /// valid: `stela tx status` asks.
+    #[arg(long, value_name = "FILE", conflicts_with = "root")]
+    pub(crate) receipt: Option<PathBuf>,
+    /// The channel's first block, as the consortium gave it out, from which the receipt is verified;
+    /// without it, the profile's.
+    #[arg(long, value_name = "FILE", requires = "receipt")]
+    pub(crate) genesis: Option<PathBuf>,
 }

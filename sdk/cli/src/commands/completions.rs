@@ -91,7 +91,8 @@ impl Known {
             "reason" if command == "erase" => {
                 codes(&["patient-request", "retention-over", "unlawful"])
             }
-            "policy" => codes(Policy::ALL),
+            "policy" if command == "grant" => codes(Policy::ALL),
+            "offered" => codes(Policy::ALL),
             "role" => [codes(Role::ALL), codes(&NODE_ROLES)].concat(),
             "organization" => self.organizations.clone(),
             "node" => self.peers.clone(),

@@ -1,5 +1,6 @@
 //! Consents, sharing of keys, and the audit trail.
 
+mod fhir;
 mod policy;
 mod request;
 
@@ -28,6 +29,12 @@ pub(crate) async fn run(
     command: arguments::Consent,
     output: &Output,
 ) -> anyhow::Result<()> {
+    // What is only shown needs no network.
+    if let arguments::Consent::Import(imported) = &command
+        && imported.dry_run
+    {
+        return fhir::show(&fhir::read(profile, imported)?, output);
+    }
     let session = session::open(profile, Arc::new(Silent)).await?;
     let outcome = dispatch(profile, &session, command, output).await;
     session.close().await;
@@ -69,6 +76,25 @@ async fn dispatch(
                 None => terms.consent()?,
             };
             grant(profile, session, patient, &consent, output).await
+        }
+        Command::Import(imported) => {
+            let taken = fhir::read(profile, &imported)?;
+            grant(
+                profile,
+                session,
+                Some(taken.patient),
+                &taken.consent,
+                output,
+            )
+            .await
+        }
+        Command::Export {
+            consent,
+            patient,
+            out,
+        } => {
+            let patient = patient.map_or_else(|| profile.patient(), Ok)?;
+            fhir::export(session, patient, consent, out.as_deref(), output).await
         }
         Command::Revoke { consent, patient } => {
             let patient = patient.map_or_else(|| profile.patient(), Ok)?;

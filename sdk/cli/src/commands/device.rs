@@ -1,38 +1,35 @@
 //! Devices: binding them, what they have submitted, and proofs of single observations.
 
+mod proof;
 mod ward;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
-use serde::{Deserialize, Serialize};
-use stela_consent::{Hex, Id};
-use stela_protocol::Hash32;
-use stela_records::care::answer::{DeviceStatus, Window as Anchor};
+use stela_consent::Id;
+use stela_records::care::answer::DeviceStatus;
 use stela_records::care::{OpenWindowError, Session, Silent};
-use stela_records::window::ObservationProof;
 
 use super::record::done;
 use crate::arguments::{Device, Prove};
-use crate::limits::PROOF_BYTES_MAX;
 use crate::output::{Output, table, time};
 use crate::profile::Profile;
 use crate::session;
 
-pub(crate) async fn run(profile: &Path, command: Device, output: &Output) -> anyhow::Result<()> {
+pub(crate) async fn run(folder: &Path, command: Device, output: &Output) -> anyhow::Result<()> {
     // A proof is checked without a network, and without a user.
-    if let Device::Prove(Prove::Check { file, root }) = command {
-        return check(&file, root, output);
+    if let Device::Prove(Prove::Check(wanted)) = &command {
+        return proof::check(folder, wanted, output);
     }
-    let profile = Profile::load(profile)?;
+    let profile = Profile::load(folder)?;
     let session = session::open(&profile, Arc::new(Silent)).await?;
-    let outcome = dispatch(&profile, &session, command, output).await;
+    let outcome = dispatch(folder, &profile, &session, command, output).await;
     session.close().await;
     outcome
 }
 
 async fn dispatch(
+    folder: &Path,
     profile: &Profile,
     session: &Session,
     command: Device,
@@ -72,24 +69,10 @@ async fn dispatch(
             let read = session.window(or_user(patient)?, record, purpose).await;
             drop(progress);
             let (window, anchor) = read.map_err(reading)?;
-            let proved = Proved {
-                record,
-                proof: window.prove(index)?,
-                anchor,
-            };
-            std::fs::write(&out, serde_json::to_vec_pretty(&proved)?)
-                .with_context(|| format!("{} cannot be written", out.display()))?;
-            output.answer(&proved, |proved| {
-                format!(
-                    "proof of observation {} of {} in {}\nMerkle root {}",
-                    proved.proof.index,
-                    proved.proof.count,
-                    out.display(),
-                    proved.anchor.root
-                )
-            })
+            let proof = window.prove(index)?;
+            proof::write((record, proof, anchor), &out, output)
         }
-        Device::Prove(Prove::Check { file, root }) => check(&file, root, output),
+        Device::Prove(Prove::Check(wanted)) => proof::check(folder, &wanted, output),
     }
 }
 
@@ -122,49 +105,4 @@ fn status(found: &[DeviceStatus]) -> String {
         ],
         &rows,
     )
-}
-
-/// A proof as it is written into a file, with what anchors the window.
-#[derive(Serialize, Deserialize)]
-struct Proved {
-    record: Id,
-    proof: ObservationProof,
-    anchor: Anchor,
-}
-
-#[derive(Serialize)]
-struct Checked {
-    record: Id,
-    /// Where the root is from that was held against the proof.
-    against: &'static str,
-    root: Hex<32>,
-    observation: serde_json::Value,
-}
-
-fn check(file: &Path, root: Option<Hex<32>>, output: &Output) -> anyhow::Result<()> {
-    let context = || format!("the proof {}", file.display());
-    let bytes = std::fs::metadata(file).with_context(context)?.len();
-    anyhow::ensure!(bytes <= PROOF_BYTES_MAX, "{} is no proof", file.display());
-    let text = std::fs::read(file).with_context(context)?;
-    let proved: Proved = serde_json::from_slice(&text).with_context(context)?;
-    let against = root.map_or("the file itself", |_| "the root that was given");
-    let root = root.unwrap_or(proved.anchor.root);
-    anyhow::ensure!(
-        proved.proof.verify(&Hash32(root.0)),
-        "the observation does not belong to the window with the root {root}"
-    );
-    let observation = serde_json::from_str(&proved.proof.observation)
-        .context("the observation that is proved is no JSON")?;
-    let checked = Checked {
-        record: proved.record,
-        against,
-        root,
-        observation,
-    };
-    output.answer(&checked, |checked| {
-        format!(
-            "the observation belongs to the window with the root {} ({})\n{}",
-            checked.root, checked.against, checked.observation
-        )
-    })
 }

@@ -28,18 +28,25 @@ pub(crate) async fn run(
             get(&Profile::load(folder)?, TransactionId(id.0), &out, output).await
         }
         arguments::Receipt::Verify { file, genesis } => {
-            let genesis = match genesis {
-                Some(path) => profile::genesis(&path)?,
-                None => Profile::load(folder)?
-                    .genesis()?
-                    .context("the profile names no genesis block; give one with --genesis")?,
-            };
-            let text =
-                std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            let recorded = Receipt::from_json(&text)?.verify(Arc::new(genesis))?;
-            show(&recorded, output)
+            show(&verified(folder, &file, genesis.as_deref())?, output)
         }
     }
+}
+
+/// What a receipt in a file proves, from the genesis block that is named, or else the profile's.
+pub(super) fn verified(
+    folder: &Path,
+    file: &Path,
+    genesis: Option<&Path>,
+) -> anyhow::Result<Recorded> {
+    let genesis = match genesis {
+        Some(path) => profile::genesis(path)?,
+        None => Profile::load(folder)?
+            .genesis()?
+            .context("the profile names no genesis block; give one with --genesis")?,
+    };
+    let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(Receipt::from_json(&text)?.verify(Arc::new(genesis))?)
 }
 
 async fn get(
