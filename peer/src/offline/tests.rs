@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use stela_protocol::block::Block;
 use stela_protocol::transaction::SideCommitment;
 use stela_protocol::{ContractName, Fingerprint, OrgId, TransactionId, hash};
 use stela_store::{
@@ -50,7 +51,7 @@ fn note(transaction: TransactionId, requester: Fingerprint) -> Note {
 struct Old {
     kv: Arc<MemoryKv>,
     channel: Channel,
-    blocks: Vec<stela_protocol::block::Block>,
+    blocks: Vec<Block>,
     item: SideRecord,
 }
 
@@ -121,6 +122,11 @@ fn flipped(value: &Bytes, byte: usize) -> Option<Vec<u8>> {
     let mut value = value.to_vec();
     value[byte] ^= 0x10;
     Some(value)
+}
+
+fn as_stored(block: &Block) -> Vec<u8> {
+    let message = prost::Message::encode_to_vec(&block.to_pb());
+    [&[layout::FORMAT][..], &message].concat()
 }
 
 #[test]
@@ -311,18 +317,26 @@ fn blocks_without_a_quorum_are_not_taken_from_the_own_disk_either() {
     let (key, _) = entries(&old.kv, layout::BLOCKS).remove(3);
     let mut unsigned = old.blocks[3].clone();
     unsigned.signatures.truncate(1);
-    let bytes = [
-        &[layout::FORMAT][..],
-        &prost::Message::encode_to_vec(&unsigned.to_pb()),
-    ]
-    .concat();
-    put(&old.kv, layout::BLOCKS, &key, Some(bytes));
+    put(&old.kv, layout::BLOCKS, &key, Some(as_stored(&unsigned)));
     let problems = found(&old).problems;
     assert!(problems[0].contains("block 3 is damaged"), "{problems:?}");
     assert!(
         problems[0].contains("signatures of 1 orderers"),
         "{problems:?}"
     );
+}
+
+#[test]
+fn another_first_block_is_named_although_nobody_signs_it() {
+    let old = old();
+    let (key, _) = entries(&old.kv, layout::BLOCKS).remove(0);
+    let other = World::new().genesis;
+    put(&old.kv, layout::BLOCKS, &key, Some(as_stored(&other)));
+    let (stored, new): (_, Arc<dyn Kv>) = (Stored(old.kv.clone()), memory());
+    let derived = derive(&stored, &new, old.channel.id(), &a()).unwrap();
+    let damaged = derived.damaged.unwrap();
+    assert_eq!(damaged.number, BlockNumber(0), "{damaged:?}");
+    assert_eq!(derived.head, Head::EMPTY);
 }
 
 #[test]
