@@ -92,8 +92,13 @@ impl RightsTrial<'_> {
         let officer = users::privacy_officer();
         let ask = format!("record request-erasure {record} --reason objection");
         self.write_herself("erasure-requested", &ask).await?;
+        let waiting = self.ask(&officer, "record erasures").await?;
+        let request = entry(&waiting, "/record", record)?;
+        expect(request, "/patient", self.patient.to_string())?;
         let decline = format!("record decline-erasure {record} --reason legal-hold");
         self.write(&officer, "erasure-declined", &decline).await?;
+        let waiting = self.ask(&officer, "record erasures").await?;
+        anyhow::ensure!(waiting == json!([]), "declined, and waits: {waiting}");
         let requests = self.ask_herself("patient erasures").await?;
         let request = entry(&requests, "/record", record)?;
         expect(request, "/declined/reason", "legal-hold")?;
