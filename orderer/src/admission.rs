@@ -114,6 +114,7 @@ impl From<AdmissionError> for RpcError {
 pub struct Admission {
     in_force: watch::Receiver<Arc<InForce>>,
     blocks: Blocks,
+    /// Of those that a block has made known.
     identities: IdentityCache,
 }
 
@@ -136,7 +137,7 @@ impl Admission {
         let channel = self.channel();
         let envelope = parse(&channel, bytes.clone(), now_ms)?;
         let identity = match &envelope.body {
-            Body::Registration(registration) => self.registrant(&channel, registration, now_ms)?,
+            Body::Registration(registration) => Self::registrant(&channel, registration, now_ms)?,
             Body::Transaction(transaction) => {
                 let creator = &transaction.proposal.header.creator;
                 self.creator(&channel, creator, now_ms)?
@@ -174,15 +175,13 @@ impl Admission {
     }
 
     fn registrant(
-        &self,
         channel: &Channel,
         registration: &Registration,
         now_ms: u64,
     ) -> Result<Arc<Identity>, AdmissionError> {
         let certificate = Certificate::from_der(&registration.certificate)?;
-        Ok(self
-            .identities
-            .validate(channel.msp(), &certificate, now_ms)?)
+        // Not through the cache: it holds only what a block has made known.
+        Ok(Arc::new(channel.msp().validate(&certificate, now_ms)?))
     }
 
     fn creator(
@@ -191,15 +190,14 @@ impl Admission {
         fingerprint: &Fingerprint,
         now_ms: u64,
     ) -> Result<Arc<Identity>, AdmissionError> {
-        // An identity that was only admitted for a registration is not known until a block says so.
-        let Some(der) = self.blocks.certificate(fingerprint)? else {
-            return Err(AdmissionError::UnknownCreator(*fingerprint));
-        };
         let msp = channel.msp();
         if let Some(identity) = self.identities.known(fingerprint, msp.sequence()) {
             identity.check_time(now_ms)?;
             return Ok(identity);
         }
+        let Some(der) = self.blocks.certificate(fingerprint)? else {
+            return Err(AdmissionError::UnknownCreator(*fingerprint));
+        };
         Ok(self
             .identities
             .validate(msp, &Certificate::from_der(&der)?, now_ms)?)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 use stela_host::{Caller, Execution, Invocation, Mode};
-use stela_identity::Identity;
+use stela_identity::{Identity, SignedMessage};
 use stela_protocol::config::Contract;
 use stela_protocol::hash::{self, domain};
 use stela_protocol::limits::{ENVELOPE_BYTES_MAX, SIDE_ITEMS_MAX};
@@ -61,7 +61,8 @@ impl Endorser for EndorserService {
     }
 }
 
-async fn endorse(
+/// Admits a proposal and endorses it.
+pub(crate) async fn endorse(
     node: &Arc<Node>,
     request: pb::EndorseRequest,
 ) -> Result<pb::ProposalResponse, RpcError> {
@@ -110,6 +111,12 @@ pub(crate) async fn endorse_admitted(
     check_result(channel, admitted, &result)?;
     let message = hash::endorsement_message(&admitted.bytes, &result);
     let signature = node.credentials.sign(domain::ENDORSEMENT, &message);
+    channel.membership().verified().remember(&SignedMessage {
+        key: node.credentials.certificate.public_key(),
+        domain: domain::ENDORSEMENT,
+        message: &message,
+        signature: &signature,
+    });
     let endorsement = pb::Endorsement {
         endorser: node.credentials.fingerprint().to_bytes(),
         signature: Bytes::copy_from_slice(&signature),

@@ -23,6 +23,7 @@ mod alarm;
 mod answer;
 mod backoff;
 mod blocks;
+mod calls;
 mod channel;
 mod clock;
 mod comparison;
@@ -48,6 +49,7 @@ mod requests;
 mod scrub;
 pub mod validation;
 mod validator;
+mod verified;
 mod versions;
 
 pub use channel::{ChannelError, NotTaken};

@@ -22,6 +22,8 @@ pub const COMPILER_WORDS_BYTES_MAX: usize = 1_000;
 pub const COMMIT_WAITERS_MAX: usize = 50_000;
 /// The longest that one request waits for a transaction.
 pub const COMMIT_WAIT_MS_MAX: u32 = 120_000;
+/// Signatures that are remembered as valid until they come back in a block, on one channel.
+pub const VERIFIED_MAX: usize = 1 << 16;
 /// Streams of events and blocks, on one channel.
 pub const STREAMS_MAX: usize = 1_024;
 /// Events that wait in one stream for a slow reader.

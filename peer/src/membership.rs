@@ -14,6 +14,7 @@ use stela_protocol::{ContractName, Fingerprint, OrgId};
 use stela_store::{LedgerRead, StoreError};
 
 use crate::limits::CERTIFICATES_PER_READ;
+use crate::verified::Verified;
 
 /// The role of a certificate whose endorsements are asked for.
 pub(crate) const ENDORSER_ROLE: &str = "peer";
@@ -26,6 +27,7 @@ pub(crate) type Layouts = Arc<Vec<BTreeSet<OrgId>>>;
 pub struct Membership {
     configuration: Configuration,
     cache: IdentityCache,
+    verified: Verified,
     /// Found out when they are first asked for.
     layouts: Mutex<BTreeMap<(ContractName, OrgId), Layouts>>,
 }
@@ -57,6 +59,11 @@ impl Membership {
     /// Which certificates are accepted.
     pub fn msp(&self) -> &Msp {
         self.configuration.msp()
+    }
+
+    /// The signatures that are known to be valid.
+    pub(crate) fn verified(&self) -> &Verified {
+        &self.verified
     }
 
     /// Who signs headers as this orderer.
@@ -140,6 +147,7 @@ impl From<Configuration> for Membership {
         Self {
             configuration,
             cache: IdentityCache::default(),
+            verified: Verified::default(),
             layouts: Mutex::default(),
         }
     }

@@ -89,11 +89,16 @@ impl Node {
     }
 
     /// An error as this node says it.
-    pub(crate) fn status(&self, error: RpcError) -> Status {
+    pub(crate) fn said(&self, error: RpcError) -> RpcError {
         if matches!(error.code, ErrorCode::Internal | ErrorCode::Damaged) {
             tracing::error!("{error}");
         }
-        error.from_origin(&self.origin).into()
+        error.from_origin(&self.origin)
+    }
+
+    /// The same as a status.
+    pub(crate) fn status(&self, error: RpcError) -> Status {
+        self.said(error).into()
     }
 
     /// Opens the database of a channel, or makes it.

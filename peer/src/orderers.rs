@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use stela_protocol::{ErrorCode, RpcError, pb};
+use stela_protocol::pb::{self, Procedure};
+use stela_protocol::{ErrorCode, RpcError};
 
 use crate::channel::Channel;
 use crate::limits::BROADCAST_TIMEOUT;
-use crate::remotes::{Remotes, Target, another_may, within};
+use crate::remotes::{Remotes, Target, another_may, in_time};
 
 /// Which orderer is asked first: the one that took the last envelope.
 #[derive(Debug, Default)]
@@ -75,12 +76,12 @@ async fn send(
     channel: &Channel,
     envelope: Bytes,
 ) -> Result<(), RpcError> {
-    let mut client = remotes.broadcast(target)?;
+    let calls = remotes.calls(target)?;
     let request = pb::BroadcastRequest {
         channel: channel.id().to_string(),
         envelope,
     };
-    within(BROADCAST_TIMEOUT, client.broadcast(request))
-        .await
-        .map(drop)
+    let call = calls.call(Procedure::Broadcast, &request);
+    let _: pb::BroadcastResponse = in_time(BROADCAST_TIMEOUT, call).await?;
+    Ok(())
 }

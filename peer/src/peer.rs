@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use stela_calls::CallsService;
 use stela_identity::tls::{self, TlsError, TlsIdentity, TlsIncoming, TlsRoots, TlsSettings};
 use stela_identity::{AuthorityError, Credentials, Msp, MspError};
 use stela_protocol::ChannelId;
@@ -251,11 +252,13 @@ async fn serve(node: Arc<Node>, incoming: TlsIncoming) -> Result<(), tonic::tran
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let health = stela_health::service(node.clone());
+    let calls = CallsService::server(node.clone(), MESSAGE_BYTES_MAX);
     let admin = AdminServer::new(AdminService(node))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     tls::server()
         .add_service(gateway)
+        .add_service(calls)
         .add_service(endorser)
         .add_service(admin)
         .add_service(health)

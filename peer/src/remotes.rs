@@ -9,10 +9,10 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
 use parking_lot::Mutex;
+use stela_calls::Calls;
 use stela_identity::tls::{self, Expected, TlsSettings};
 use stela_protocol::config::Orderer;
 use stela_protocol::limits::MESSAGE_BYTES_MAX;
-use stela_protocol::pb::broadcast_client::BroadcastClient;
 use stela_protocol::pb::deliver_client::DeliverClient;
 use stela_protocol::pb::endorser_client::EndorserClient;
 use stela_protocol::{ErrorCode, Fingerprint, OrgId, RpcError};
@@ -55,48 +55,53 @@ impl Target {
 /// name nodes.
 pub(crate) struct Remotes {
     tls: TlsSettings,
-    channels: Mutex<HashMap<Target, Channel>>,
+    connections: Mutex<HashMap<Target, Connection>>,
     /// Who is asked last for now.
     pub(crate) troubled: Troubled,
     /// Places to go on sending side items when their request has been answered.
     pub(crate) side_sends: Arc<Semaphore>,
 }
 
+/// A connection, and the stream of calls over it.
+#[derive(Clone)]
+struct Connection {
+    channel: Channel,
+    calls: Calls,
+}
+
 impl Remotes {
     pub(crate) fn new(tls: TlsSettings) -> Self {
         Self {
             tls,
-            channels: Mutex::default(),
+            connections: Mutex::default(),
             troubled: Troubled::default(),
             side_sends: Arc::new(Semaphore::new(SIDE_SENDS_MAX)),
         }
     }
 
     pub(crate) fn endorser(&self, target: &Target) -> Result<EndorserClient<Channel>, RpcError> {
-        let client = EndorserClient::new(self.channel(target)?);
+        let client = EndorserClient::new(self.connection(target)?.channel);
         Ok(client
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    pub(crate) fn broadcast(&self, target: &Target) -> Result<BroadcastClient<Channel>, RpcError> {
-        let client = BroadcastClient::new(self.channel(target)?);
-        Ok(client
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    /// For what is called for every transaction.
+    pub(crate) fn calls(&self, target: &Target) -> Result<Calls, RpcError> {
+        Ok(self.connection(target)?.calls)
     }
 
     pub(crate) fn deliver(&self, target: &Target) -> Result<DeliverClient<Channel>, RpcError> {
-        let client = DeliverClient::new(self.channel(target)?);
+        let client = DeliverClient::new(self.connection(target)?.channel);
         Ok(client
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    fn channel(&self, target: &Target) -> Result<Channel, RpcError> {
-        let mut channels = self.channels.lock();
-        if let Some(channel) = channels.get(target) {
-            return Ok(channel.clone());
+    fn connection(&self, target: &Target) -> Result<Connection, RpcError> {
+        let mut connections = self.connections.lock();
+        if let Some(connection) = connections.get(target) {
+            return Ok(connection.clone());
         }
         let expected = Expected {
             organization: Some(target.organization.clone()),
@@ -107,8 +112,10 @@ impl Remotes {
             let why = format!("{} cannot be dialled: {error}", target.address);
             RpcError::new(ErrorCode::Unavailable, why)
         })?;
-        channels.insert(target.clone(), channel.clone());
-        Ok(channel)
+        let calls = Calls::new(channel.clone());
+        let connection = Connection { channel, calls };
+        connections.insert(target.clone(), connection.clone());
+        Ok(connection)
     }
 }
 
@@ -172,8 +179,16 @@ pub(crate) async fn within<T>(
     timeout: Duration,
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, RpcError> {
+    in_time(timeout, async { Ok(call.await?.into_inner()) }).await
+}
+
+/// The same for a call over a stream.
+pub(crate) async fn in_time<T>(
+    timeout: Duration,
+    call: impl Future<Output = Result<T, RpcError>>,
+) -> Result<T, RpcError> {
     match tokio::time::timeout(timeout, call).await {
-        Ok(answer) => Ok(answer?.into_inner()),
+        Ok(answer) => answer,
         Err(_) => {
             let why = format!("no answer within {} ms", timeout.as_millis());
             Err(RpcError::new(ErrorCode::Timeout, why))

@@ -1092,6 +1092,7 @@ async fn bad_envelopes_are_not_passed_on() {
     let request = pb::SubmitRequest {
         channel: "other".to_owned(),
         envelope: good.clone(),
+        wait_ms: 0,
     };
     let elsewhere = answer(client.gateway().submit(request).await);
     assert_eq!(code(elsewhere), ErrorCode::UnknownChannel);
@@ -1115,6 +1116,35 @@ async fn bad_envelopes_are_not_passed_on() {
     );
     assert_eq!(network.chain.height(), height);
     client.submit(good).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_waits_for_its_verdict_over_a_connection_of_its_creators_organization() {
+    let network = Network::start(Wish::two()).await;
+    let client = network.member("A", "client").await;
+    let prepare = async || {
+        let proposal = client.proposal("put", &[b"1"]);
+        let endorsed = client.endorse(&proposal, vec![]).await.unwrap();
+        (proposal.header.id(), client.envelope(&proposal, endorsed))
+    };
+    let (id, envelope) = prepare().await;
+    let told = client.submit_and_wait(envelope, 60_000).await.unwrap();
+    let told = told.unwrap();
+    assert_eq!(told.code, ValidationCode::Valid as u32);
+    assert_eq!(client.commit_status(&id, 0).await, Ok(told));
+
+    let (_, envelope) = prepare().await;
+    assert_eq!(client.submit_and_wait(envelope, 0).await, Ok(None));
+
+    let (id, envelope) = prepare().await;
+    let other = network.client("B", "client");
+    let refused = other.submit_and_wait(envelope.clone(), 60_000).await;
+    assert_eq!(code(refused), ErrorCode::Forbidden);
+    assert_eq!(
+        code(client.commit_status(&id, 0).await),
+        ErrorCode::UnknownTransaction
+    );
+    client.submit_and_wait(envelope, 60_000).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

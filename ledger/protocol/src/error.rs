@@ -203,36 +203,49 @@ impl RpcError {
     }
 }
 
-impl From<RpcError> for Status {
+impl From<RpcError> for pb::ErrorDetail {
     fn from(error: RpcError) -> Self {
-        let detail = pb::ErrorDetail {
+        Self {
             code: error.code.as_str().to_owned(),
-            message: error.message.clone(),
             retryable: error.is_retryable(),
+            message: error.message,
             origin: error.origin,
             differences: error.differences.into_iter().map(Into::into).collect(),
-        };
-        Self::with_details(
-            error.code.grpc(),
-            error.message,
-            detail.encode_to_vec().into(),
-        )
+        }
+    }
+}
+
+impl From<RpcError> for Status {
+    fn from(error: RpcError) -> Self {
+        let code = error.code.grpc();
+        let detail = pb::ErrorDetail::from(error);
+        Self::with_details(code, detail.message.clone(), detail.encode_to_vec().into())
+    }
+}
+
+/// An error that this program does not know by its code is a fault of the other one.
+impl From<pb::ErrorDetail> for RpcError {
+    fn from(detail: pb::ErrorDetail) -> Self {
+        let mut known = ErrorCode::ALL.into_iter();
+        let code = known.find(|code| code.as_str() == detail.code);
+        Self {
+            code: code.unwrap_or(ErrorCode::Internal),
+            message: detail.message,
+            origin: detail.origin,
+            differences: ResultDifference::all(detail.differences).into(),
+        }
     }
 }
 
 impl From<&Status> for RpcError {
     fn from(status: &Status) -> Self {
-        if let Ok(detail) = pb::ErrorDetail::decode(status.details())
-            && let Some(code) = ErrorCode::ALL
-                .into_iter()
-                .find(|c| c.as_str() == detail.code)
-        {
-            return Self {
-                code,
-                message: detail.message,
-                origin: detail.origin,
-                differences: ResultDifference::all(detail.differences).into(),
-            };
+        let known = |detail: &pb::ErrorDetail| {
+            let mut codes = ErrorCode::ALL.into_iter();
+            codes.any(|code| code.as_str() == detail.code)
+        };
+        let detail = pb::ErrorDetail::decode(status.details());
+        if let Some(detail) = detail.ok().filter(known) {
+            return detail.into();
         }
         let code = match status.code() {
             Code::Unavailable | Code::Cancelled | Code::Unknown => ErrorCode::Unavailable,
@@ -261,6 +274,7 @@ mod tests {
         for code in ErrorCode::ALL {
             let error = RpcError::new(code, "what and why").from_origin("HospitalA/peer0");
             assert_eq!(RpcError::from(Status::from(error.clone())), error);
+            assert_eq!(RpcError::from(pb::ErrorDetail::from(error.clone())), error);
         }
     }
 

@@ -26,6 +26,8 @@ pub mod domain {
     pub const CONFIG: &[u8] = b"stela/v1/config\0";
     /// An endorser's signature of a note about what it endorsed.
     pub const NOTE: &[u8] = b"stela/v1/note\0";
+    /// What a signature that was verified is remembered by.
+    pub const VERIFIED: &[u8] = b"stela/v1/verified\0";
     pub(super) const TRANSACTION_ID: &[u8] = b"stela/v1/transaction-id\0";
     pub(super) const HEADER_HASH: &[u8] = b"stela/v1/header-hash\0";
     pub(super) const PROPOSAL_HASH: &[u8] = b"stela/v1/proposal-hash\0";

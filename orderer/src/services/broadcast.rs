@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use stela_calls::{Callee, reply};
+use stela_identity::tls::PeerTls;
 use stela_protocol::pb::broadcast_server::Broadcast;
-use stela_protocol::{RpcError, pb};
+use stela_protocol::pb::{self, Procedure};
+use stela_protocol::{ErrorCode, RpcError};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::{member_channel, peer, status};
+use super::{member_channel, no_certificate, peer, status};
 use crate::driver::now_ms;
 use crate::node::Node;
 
@@ -18,17 +23,47 @@ impl Broadcast for BroadcastService {
         &self,
         request: Request<pb::BroadcastRequest>,
     ) -> Result<Response<pb::BroadcastResponse>, Status> {
-        self.take(request).await.map_err(status(&self.0))?;
-        Ok(Response::new(pb::BroadcastResponse {}))
+        let taken = match peer(&request) {
+            Ok(peer) => take(&self.0, &peer, request.into_inner()).await,
+            Err(error) => Err(error),
+        };
+        taken.map(Response::new).map_err(status(&self.0))
     }
 }
 
-impl BroadcastService {
-    async fn take(&self, request: Request<pb::BroadcastRequest>) -> Result<(), RpcError> {
-        let peer = peer(&request)?;
-        let request = request.into_inner();
-        let ordered = member_channel(&self.0, &peer, &request.channel)?;
-        let envelope = ordered.admission.admit(request.envelope, now_ms())?;
-        ordered.handle.submit(envelope).await
+async fn take(
+    node: &Node,
+    peer: &PeerTls,
+    request: pb::BroadcastRequest,
+) -> Result<pb::BroadcastResponse, RpcError> {
+    let ordered = member_channel(node, peer, &request.channel)?;
+    let envelope = ordered.admission.admit(request.envelope, now_ms())?;
+    ordered.handle.submit(envelope).await?;
+    Ok(pb::BroadcastResponse {})
+}
+
+/// The same over one stream.
+impl Callee for Node {
+    async fn answer(
+        self: Arc<Self>,
+        caller: Option<PeerTls>,
+        procedure: Procedure,
+        request: Bytes,
+    ) -> Result<Bytes, RpcError> {
+        let answer = match (procedure, caller) {
+            (Procedure::Broadcast, Some(peer)) => {
+                reply(request, |request| take(&self, &peer, request)).await
+            }
+            (Procedure::Broadcast, None) => Err(no_certificate()),
+            _ => {
+                let why = "an orderer does not answer this procedure";
+                Err(RpcError::new(ErrorCode::Malformed, why))
+            }
+        };
+        answer.map_err(|error| error.from_origin(self.origin()))
+    }
+
+    fn stop(&self) -> CancellationToken {
+        self.stop().clone()
     }
 }

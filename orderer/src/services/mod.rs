@@ -9,6 +9,7 @@ mod health;
 
 use std::sync::Arc;
 
+use stela_calls::CallsService;
 use stela_identity::tls::{PeerTls, TlsIncoming, server};
 use stela_protocol::limits::MESSAGE_BYTES_MAX;
 use stela_protocol::pb::admin_server::AdminServer;
@@ -52,6 +53,7 @@ pub async fn serve(node: Arc<Node>, listener: TcpListener) -> Result<(), ServeEr
     let deliver = DeliverServer::new(DeliverService(node.clone()));
     server()
         .add_service(broadcast)
+        .add_service(CallsService::server(node.clone(), BROADCAST_BYTES_MAX))
         .add_service(deliver)
         .add_service(consensus)
         .add_service(admin)
@@ -67,12 +69,12 @@ fn peer<T>(request: &Request<T>) -> Result<PeerTls, RpcError> {
         .extensions()
         .get::<PeerTls>()
         .cloned()
-        .ok_or_else(|| {
-            RpcError::new(
-                ErrorCode::Forbidden,
-                "the connection shows no TLS certificate",
-            )
-        })
+        .ok_or_else(no_certificate)
+}
+
+fn no_certificate() -> RpcError {
+    let why = "the connection shows no TLS certificate";
+    RpcError::new(ErrorCode::Forbidden, why)
 }
 
 /// The channel, if the caller's organization is a member of it.

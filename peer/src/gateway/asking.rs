@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use stela_identity::SignedMessage;
 use stela_protocol::hash::{self, domain};
+use stela_protocol::pb::{self, Procedure};
 use stela_protocol::transaction::Endorsement;
-use stela_protocol::{ErrorCode, OrgId, RpcError, pb};
+use stela_protocol::{ErrorCode, OrgId, RpcError};
 use tokio::time::Instant;
 
 use crate::backoff::BackOff;
@@ -14,7 +16,7 @@ use crate::endorser;
 use crate::limits::{CATCH_UP_PATIENCE, CATCH_UP_PAUSE, CATCH_UP_PAUSE_MAX, REMOTE_TIMEOUT};
 use crate::membership::ENDORSER_ROLE;
 use crate::node::Node;
-use crate::remotes::{Target, another_may, first_of, within};
+use crate::remotes::{Target, another_may, first_of, in_time};
 use crate::requests::Admitted;
 
 /// One organization's endorsement.
@@ -134,14 +136,15 @@ impl Asker<'_> {
         peer: &pb::PeerEndpoint,
     ) -> Result<Answer, RpcError> {
         let target = Target::peer(organization, &peer.address);
-        let mut client = self.node.remotes.endorser(&target)?;
+        let calls = self.node.remotes.calls(&target)?;
         // Side items go only to those who keep them, and another way.
         let proposal = Some(self.admitted.signed.clone());
         let request = pb::EndorseRequest {
             proposal,
             side: Vec::new(),
         };
-        let response = within(REMOTE_TIMEOUT, client.endorse(request)).await?;
+        let call = calls.call(Procedure::EndorserEndorse, &request);
+        let response: pb::ProposalResponse = in_time(REMOTE_TIMEOUT, call).await?;
         let channel = &self.admitted.channel;
         channel.compare(organization, response.height, &response.state_hash);
         let endorsement = self.check(organization, &response)?;
@@ -183,8 +186,16 @@ impl Asker<'_> {
             return Err(useless("the endorser has not the role of a peer"));
         }
         let signed = hash::endorsement_message(&self.admitted.bytes, &response.result);
-        endorser
-            .verify(domain::ENDORSEMENT, &signed, &endorsement.signature)
+        let signed = SignedMessage {
+            key: &endorser.public_key,
+            domain: domain::ENDORSEMENT,
+            message: &signed,
+            signature: &endorsement.signature,
+        };
+        let membership = self.admitted.channel.membership();
+        membership
+            .verified()
+            .verify(&signed)
             .map_err(|_| useless("the signature is not valid"))?;
         Ok(message)
     }

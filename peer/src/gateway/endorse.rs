@@ -16,7 +16,7 @@ use crate::node::Node;
 use crate::requests::{self, Admitted};
 
 /// Collects endorsements with one and the same result, and hands out the side items.
-pub(super) async fn endorse(
+pub(crate) async fn endorse(
     node: &Arc<Node>,
     request: Request<pb::EndorseRequest>,
 ) -> Result<pb::EndorseResponse, RpcError> {

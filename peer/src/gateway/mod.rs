@@ -19,7 +19,9 @@ use crate::endorser;
 use crate::node::Node;
 use crate::requests;
 
-pub(crate) use self::endorse::collect;
+pub(crate) use self::endorse::{collect, endorse};
+pub(crate) use self::status::commit_status;
+pub(crate) use self::submit::submit;
 
 /// The gateway of one peer.
 pub(crate) struct GatewayService(pub(crate) Arc<Node>);
@@ -40,22 +42,21 @@ impl Gateway for GatewayService {
         &self,
         request: Request<pb::EndorseRequest>,
     ) -> Result<Response<pb::EndorseResponse>, Status> {
-        self.0.answer(endorse::endorse(&self.0, request).await)
+        self.0.answer(endorse(&self.0, request).await)
     }
 
     async fn submit(
         &self,
         request: Request<pb::SubmitRequest>,
     ) -> Result<Response<pb::SubmitResponse>, Status> {
-        self.0
-            .answer(submit::submit(&self.0, request.into_inner()).await)
+        self.0.answer(submit(&self.0, request).await)
     }
 
     async fn commit_status(
         &self,
         request: Request<pb::SignedBytes>,
     ) -> Result<Response<pb::CommitStatusResponse>, Status> {
-        self.0.answer(status::commit_status(&self.0, request).await)
+        self.0.answer(commit_status(&self.0, request).await)
     }
 
     async fn events(
@@ -94,7 +95,8 @@ impl Gateway for GatewayService {
     }
 }
 
-async fn evaluate(
+/// Runs a contract on this peer's state.
+pub(crate) async fn evaluate(
     node: &Arc<Node>,
     request: Request<pb::SignedBytes>,
 ) -> Result<pb::EvaluateResponse, RpcError> {

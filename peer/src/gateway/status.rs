@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use stela_identity::Identity;
 use stela_protocol::limits::KEY_HISTORY_MAX;
 use stela_protocol::{ContractName, ErrorCode, RpcError, TransactionId, key, pb};
 use stela_store::{HistoryEntry, LedgerRead, TransactionRecord};
@@ -9,13 +10,15 @@ use tonic::Request;
 
 use super::events as streams;
 use crate::answer;
+use crate::channel::Channel;
 use crate::limits::COMMIT_WAIT_MS_MAX;
 use crate::node::Node;
+use crate::notify::Waiter;
 use crate::requests;
 
 /// The verdict on a transaction, as soon as it is committed here, which is durable on a quorum of
 /// the orderers.
-pub(super) async fn commit_status(
+pub(crate) async fn commit_status(
     node: &Node,
     request: Request<pb::SignedBytes>,
 ) -> Result<pb::CommitStatusResponse, RpcError> {
@@ -35,26 +38,35 @@ pub(super) async fn commit_status(
         return Err(RpcError::new(ErrorCode::UnknownTransaction, why));
     };
     let wait_ms = request.wait_ms.min(COMMIT_WAIT_MS_MAX);
+    let committed = committed(node, channel, &asked.caller, &mut waiter, wait_ms).await?;
+    committed.ok_or_else(|| {
+        let why = format!("transaction {id} was not committed here within {wait_ms} ms");
+        RpcError::new(ErrorCode::Timeout, why)
+    })
+}
+
+/// What became of the transaction that `caller` waits for; nothing when the time is up.
+pub(super) async fn committed(
+    node: &Node,
+    channel: &Channel,
+    caller: &Identity,
+    waiter: &mut Waiter,
+    wait_ms: u32,
+) -> Result<Option<pb::CommitStatusResponse>, RpcError> {
     let wait = Duration::from_millis(wait_ms.into());
     let committed = tokio::select! {
         committed = tokio::time::timeout(wait, waiter.committed()) => committed,
         () = channel.stop.cancelled() => return Err(channel.why_stopped()),
     };
-    match committed {
-        Ok(Some(record)) => {
-            // The block, or one before it, may have shut her out.
-            let now_ms = node.clock.now_ms();
-            channel.identity(&asked.caller.fingerprint, now_ms)?;
-            Ok(response(record))
-        }
-        _ => {
-            let why = format!("transaction {id} was not committed here within {wait_ms} ms");
-            Err(RpcError::new(ErrorCode::Timeout, why))
-        }
-    }
+    let Ok(Some(record)) = committed else {
+        return Ok(None);
+    };
+    // The block, or one before it, may have shut her out.
+    channel.identity(&caller.fingerprint, node.clock.now_ms())?;
+    Ok(Some(response(record)))
 }
 
-fn overloaded() -> RpcError {
+pub(super) fn overloaded() -> RpcError {
     let why = "too many requests wait for transactions; try again later";
     RpcError::new(ErrorCode::Overloaded, why)
 }

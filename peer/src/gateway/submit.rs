@@ -2,31 +2,55 @@
 
 use std::sync::Arc;
 
-use stela_identity::{Certificate, PublicKey, config_update};
+use stela_identity::{Certificate, Identity, PublicKey, SignedMessage, config_update};
+use stela_protocol::config_update::ConfigUpdate;
 use stela_protocol::hash::domain;
-use stela_protocol::transaction::{Body, Envelope};
+use stela_protocol::transaction::{Body, Envelope, Registration};
 use stela_protocol::{ErrorCode, RpcError, pb};
 use stela_store::LedgerRead;
+use tonic::Request;
 
+use super::status;
 use crate::answer;
 use crate::channel::Channel;
+use crate::limits::COMMIT_WAIT_MS_MAX;
 use crate::node::Node;
 use crate::orderers;
 use crate::requests;
 
-/// Hands an envelope to an orderer, after what can be checked cheaply. Success means enqueued.
-pub(super) async fn submit(
+/// Hands an envelope to an orderer, after what can be checked cheaply. Success means enqueued; the
+/// creator of a call may wait here for its verdict, too.
+pub(crate) async fn submit(
     node: &Arc<Node>,
-    request: pb::SubmitRequest,
+    request: Request<pb::SubmitRequest>,
 ) -> Result<pb::SubmitResponse, RpcError> {
+    let caller = requests::organization(&request);
+    let request = request.into_inner();
     let channel = node.channel(&request.channel)?;
     channel.check_sound()?;
-    check(node, &channel, &request)?;
+    let envelope = parse(&channel, &request)?;
+    let waiter = match request.wait_ms {
+        0 => None,
+        _ => {
+            let waiter = channel.waiters().register(envelope.header().id());
+            Some(waiter.ok_or_else(status::overloaded)?)
+        }
+    };
+    let creator = check(node, &channel, &envelope)?;
+    let waiting = waiter.zip(creator);
+    if let Some((_, creator)) = &waiting {
+        requests::check_connection(caller.as_ref(), creator)?;
+    }
     orderers::broadcast(&node.remotes, &node.orderers, &channel, request.envelope).await?;
-    Ok(pb::SubmitResponse {})
+    let Some((mut waiter, creator)) = waiting else {
+        return Ok(pb::SubmitResponse::default());
+    };
+    let wait_ms = request.wait_ms.min(COMMIT_WAIT_MS_MAX);
+    let status = status::committed(node, &channel, &creator, &mut waiter, wait_ms).await?;
+    Ok(pb::SubmitResponse { status })
 }
 
-fn check(node: &Node, channel: &Channel, request: &pb::SubmitRequest) -> Result<(), RpcError> {
+fn parse(channel: &Channel, request: &pb::SubmitRequest) -> Result<Envelope, RpcError> {
     let envelope = Envelope::decode(request.envelope.clone());
     let max = channel.membership().config().limits.envelope_bytes_max;
     // A channel cannot shut itself off from ever being changed.
@@ -42,23 +66,46 @@ fn check(node: &Node, channel: &Channel, request: &pb::SubmitRequest) -> Result<
         return Err(RpcError::new(ErrorCode::TooLarge, why));
     }
     let envelope = envelope.map_err(answer::malformed)?;
-    let header = envelope.header();
-    if header.channel != *channel.id() {
+    if envelope.header().channel != *channel.id() {
         let why = "the envelope is for another channel than the request";
         return Err(RpcError::new(ErrorCode::Malformed, why));
     }
+    Ok(envelope)
+}
+
+/// The creator of a call of a contract, who is known; a registration and a configuration bring
+/// their own certificate.
+fn check(
+    node: &Node,
+    channel: &Channel,
+    envelope: &Envelope,
+) -> Result<Option<Arc<Identity>>, RpcError> {
+    let header = envelope.header();
     let now_ms = node.clock.now_ms();
     requests::check_fresh(header, now_ms, channel.window_ms())?;
-    let key = creator_key(channel, &envelope, now_ms)?;
-    key.verify(
-        domain::ENVELOPE,
-        &envelope.signed.bytes,
-        &envelope.signed.signature,
-    )
-    .map_err(|_| answer::bad_signature("envelope"))?;
+    let (key, creator) = match &envelope.body {
+        Body::Transaction(transaction) => {
+            let creator = &transaction.proposal.header.creator;
+            let creator = channel.identity(creator, now_ms)?;
+            (creator.public_key, Some(creator))
+        }
+        Body::Registration(registration) => (registered_key(channel, registration, now_ms)?, None),
+        Body::Config(update) => (updating_key(channel, envelope, update, now_ms)?, None),
+    };
+    let signed = SignedMessage {
+        key: &key,
+        domain: domain::ENVELOPE,
+        message: &envelope.signed.bytes,
+        signature: &envelope.signed.signature,
+    };
+    channel
+        .membership()
+        .verified()
+        .verify(&signed)
+        .map_err(|_| answer::bad_signature("envelope"))?;
     let id = header.id();
     match channel.ledger().transaction(&id).map_err(answer::store)? {
-        None => Ok(()),
+        None => Ok(creator),
         Some(record) => {
             let why = format!("transaction {id} is committed already as {}", record.code);
             Err(RpcError::new(ErrorCode::Replayed, why))
@@ -66,31 +113,33 @@ fn check(node: &Node, channel: &Channel, request: &pb::SubmitRequest) -> Result<
     }
 }
 
-/// The key of a known creator, or the one that a registration or a configuration brings.
-fn creator_key(channel: &Channel, envelope: &Envelope, now_ms: u64) -> Result<PublicKey, RpcError> {
-    let refused = |why: String| RpcError::new(ErrorCode::Forbidden, why);
-    match &envelope.body {
-        Body::Registration(registration) => {
-            let certificate = Certificate::from_der(&registration.certificate)
-                .map_err(|error| refused(error.to_string()))?;
-            channel
-                .membership()
-                .validate(&certificate, now_ms)
-                .map_err(|error| answer::identity(&error))?;
-            Ok(*certificate.public_key())
-        }
-        Body::Transaction(transaction) => {
-            let creator = &transaction.proposal.header.creator;
-            Ok(channel.identity(creator, now_ms)?.public_key)
-        }
-        Body::Config(update) => {
-            let membership = channel.membership();
-            let current = membership.configuration();
-            config_update::check(current, &envelope.signed, update, now_ms)
-                .map_err(|error| RpcError::new(ErrorCode::ConfigRefused, error.to_string()))?;
-            let certificate = Certificate::from_der(&update.certificate)
-                .map_err(|error| refused(error.to_string()))?;
-            Ok(*certificate.public_key())
-        }
-    }
+fn refused(why: impl ToString) -> RpcError {
+    RpcError::new(ErrorCode::Forbidden, why.to_string())
+}
+
+fn registered_key(
+    channel: &Channel,
+    registration: &Registration,
+    now_ms: u64,
+) -> Result<PublicKey, RpcError> {
+    let certificate = Certificate::from_der(&registration.certificate).map_err(refused)?;
+    channel
+        .membership()
+        .validate(&certificate, now_ms)
+        .map_err(|error| answer::identity(&error))?;
+    Ok(*certificate.public_key())
+}
+
+fn updating_key(
+    channel: &Channel,
+    envelope: &Envelope,
+    update: &ConfigUpdate,
+    now_ms: u64,
+) -> Result<PublicKey, RpcError> {
+    let membership = channel.membership();
+    let current = membership.configuration();
+    config_update::check(current, &envelope.signed, update, now_ms)
+        .map_err(|error| RpcError::new(ErrorCode::ConfigRefused, error.to_string()))?;
+    let certificate = Certificate::from_der(&update.certificate).map_err(refused)?;
+    Ok(*certificate.public_key())
 }

@@ -38,7 +38,7 @@ pub(super) fn check_creators(
         .zip(&asked)
         .filter_map(|(envelope, key)| Some(creator_message(envelope?, key.as_ref()?)))
         .collect();
-    let mut verdicts = verify(&messages).into_iter();
+    let mut verdicts = verify(membership, &messages).into_iter();
     for (candidate, key) in candidates.iter_mut().zip(&asked) {
         candidate.signed = key.is_some() && verdicts.next().unwrap_or(false);
         let carries_no_key = candidate.brings_certificate() && candidate.certificate.is_none();
@@ -106,7 +106,7 @@ pub(super) fn check_endorsements(
         .collect();
     let mut known = membership.find(ledger, &wanted)?;
     known.retain(|_, endorser| endorser.check_time(time_ms).is_ok());
-    let signers = endorsers(candidates, &known);
+    let signers = endorsers(membership, candidates, &known);
     for (candidate, signers) in candidates.iter_mut().zip(signers) {
         let Some(transaction) = candidate.open_transaction() else {
             continue;
@@ -123,7 +123,7 @@ pub(super) fn check_endorsements(
 }
 
 /// For each candidate, those whose endorsement of it is valid, in the order of the endorsements.
-fn endorsers(candidates: &[Candidate], known: &Known) -> Vec<Vec<Signer>> {
+fn endorsers(membership: &Membership, candidates: &[Candidate], known: &Known) -> Vec<Vec<Signer>> {
     let mut messages = Vec::new();
     let mut asked = Vec::new();
     for (index, candidate) in candidates.iter().enumerate() {
@@ -156,7 +156,7 @@ fn endorsers(candidates: &[Candidate], known: &Known) -> Vec<Vec<Signer>> {
         })
         .collect();
     let mut signers = vec![Vec::new(); candidates.len()];
-    for (asked, valid) in asked.iter().zip(verify(&signed)) {
+    for (asked, valid) in asked.iter().zip(verify(membership, &signed)) {
         if valid {
             signers[asked.candidate].push(asked.endorser.as_signer());
         }
@@ -164,8 +164,23 @@ fn endorsers(candidates: &[Candidate], known: &Known) -> Vec<Vec<Signer>> {
     signers
 }
 
-/// Verifies in parallel; the verdicts are those of one by one, in the order of the messages.
-fn verify(messages: &[SignedMessage<'_>]) -> Vec<bool> {
+/// Verifies what is not known to be valid. The verdicts are those of one by one, in the order of the
+/// messages.
+fn verify(membership: &Membership, messages: &[SignedMessage<'_>]) -> Vec<bool> {
+    let mut verdicts: Vec<bool> = messages
+        .iter()
+        .map(|message| membership.verified().take(message))
+        .collect();
+    let unknown = messages.iter().zip(&verdicts).filter(|(_, known)| !**known);
+    let unknown: Vec<SignedMessage<'_>> = unknown.map(|(message, _)| *message).collect();
+    let mut found = verify_in_parallel(&unknown).into_iter();
+    for verdict in verdicts.iter_mut().filter(|known| !**known) {
+        *verdict = found.next().unwrap_or(false);
+    }
+    verdicts
+}
+
+fn verify_in_parallel(messages: &[SignedMessage<'_>]) -> Vec<bool> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let share = messages
         .len()

@@ -7,13 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use prost::Message;
+use stela_calls::{Callee, CallsService, reply};
 use stela_identity::Credentials;
-use stela_identity::tls::{self, TlsIncoming, TlsSettings};
+use stela_identity::tls::{self, PeerTls, TlsIncoming, TlsSettings};
 use stela_protocol::hash::{self, domain};
+use stela_protocol::limits::MESSAGE_BYTES_MAX;
 use stela_protocol::pb::endorser_server::{Endorser, EndorserServer};
-use stela_protocol::{ErrorCode, RpcError, pb};
+use stela_protocol::pb::{self, Procedure};
+use stela_protocol::{ErrorCode, RpcError};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
+
+use super::{Answer, answer};
 
 /// How often one was asked for its state hash.
 pub static STATE_HASHES_ASKED: AtomicU64 = AtomicU64::new(0);
@@ -44,8 +50,10 @@ pub async fn serve(
     let listener = TcpListener::bind(address).await.unwrap();
     let incoming = TlsIncoming::new(listener, settings).unwrap();
     let faulty = Faulty { fault, credentials };
+    let faulty = Arc::new(faulty);
     let server = tls::server()
-        .add_service(EndorserServer::new(faulty))
+        .add_service(CallsService::server(faulty.clone(), MESSAGE_BYTES_MAX))
+        .add_service(EndorserServer::from_arc(faulty))
         .serve_with_incoming(incoming);
     tokio::spawn(server);
 }
@@ -57,6 +65,23 @@ impl Faulty {
             Fault::Refuses(code) => Err(RpcError::new(code, "it refuses everything").into()),
             Fault::Differs { height } => Ok(height),
         }
+    }
+}
+
+impl Callee for Faulty {
+    async fn answer(
+        self: Arc<Self>,
+        _: Option<PeerTls>,
+        procedure: Procedure,
+        request: Bytes,
+    ) -> Answer<Bytes> {
+        assert_eq!(procedure, Procedure::EndorserEndorse);
+        let endorse = |request| async { answer(self.endorse(Request::new(request)).await) };
+        reply(request, endorse).await
+    }
+
+    fn stop(&self) -> CancellationToken {
+        CancellationToken::new()
     }
 }
 

@@ -615,11 +615,21 @@ impl Client {
     }
 
     pub async fn submit(&self, envelope: Bytes) -> Answer<()> {
+        self.submit_and_wait(envelope, 0).await.map(drop)
+    }
+
+    pub async fn submit_and_wait(
+        &self,
+        envelope: Bytes,
+        wait_ms: u32,
+    ) -> Answer<Option<pb::CommitStatusResponse>> {
         let request = pb::SubmitRequest {
             channel: channel().to_string(),
             envelope,
+            wait_ms,
         };
-        answer(self.gateway().submit(request).await).map(drop)
+        let answered = answer(self.gateway().submit(request).await)?;
+        Ok(answered.status)
     }
 
     pub async fn commit_status(

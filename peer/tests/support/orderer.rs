@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use stela_calls::{Callee, CallsService, reply};
 use stela_identity::tls::{self, PeerTls, TlsIncoming, TlsSettings};
 use stela_identity::{Configuration, Credentials, config_update};
 use stela_peer::Clock;
@@ -13,12 +14,15 @@ use stela_protocol::hash::domain;
 use stela_protocol::limits::MESSAGE_BYTES_MAX;
 use stela_protocol::pb::broadcast_server::{Broadcast, BroadcastServer};
 use stela_protocol::pb::deliver_server::{Deliver, DeliverServer};
-use stela_protocol::{BlockNumber, ErrorCode, OrgId, RpcError, config, pb};
+use stela_protocol::pb::{self, Procedure};
+use stela_protocol::{BlockNumber, ErrorCode, OrgId, RpcError, config};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
+
+use super::Answer;
 
 /// The blocks of the channel, shared by all orderers of a test.
 #[derive(Clone)]
@@ -131,15 +135,25 @@ pub fn serve(
         stop: stop.clone(),
     };
     let incoming = TlsIncoming::new(listener, settings).unwrap();
+    let calls = CallsService::server(Arc::new(orderer.clone()), MESSAGE_BYTES_MAX);
     let deliver = DeliverServer::new(orderer.clone()).max_encoding_message_size(MESSAGE_BYTES_MAX);
     let server = tls::server()
         .add_service(BroadcastServer::new(orderer))
+        .add_service(calls)
         .add_service(deliver)
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
     tokio::spawn(server);
 }
 
 impl Orderer {
+    fn take(&self, request: pb::BroadcastRequest) -> Answer<pb::BroadcastResponse> {
+        if let Some(code) = self.chain.refusing.lock().get(&self.id) {
+            return Err(RpcError::new(*code, "it takes nothing"));
+        }
+        self.chain.append(request.envelope);
+        Ok(pb::BroadcastResponse {})
+    }
+
     fn signed(&self, number: usize) -> pb::Block {
         let block = self.chain.block(number);
         let sign = |(orderer, credentials): &(u64, Arc<Credentials>)| pb::HeaderSignature {
@@ -162,11 +176,23 @@ impl Broadcast for Orderer {
         &self,
         request: Request<pb::BroadcastRequest>,
     ) -> Result<Response<pb::BroadcastResponse>, Status> {
-        if let Some(code) = self.chain.refusing.lock().get(&self.id) {
-            return Err(RpcError::new(*code, "it takes nothing").into());
-        }
-        self.chain.append(request.into_inner().envelope);
-        Ok(Response::new(pb::BroadcastResponse {}))
+        Ok(Response::new(self.take(request.into_inner())?))
+    }
+}
+
+impl Callee for Orderer {
+    async fn answer(
+        self: Arc<Self>,
+        _: Option<PeerTls>,
+        procedure: Procedure,
+        request: Bytes,
+    ) -> Answer<Bytes> {
+        assert_eq!(procedure, Procedure::Broadcast);
+        reply(request, |request| async { self.take(request) }).await
+    }
+
+    fn stop(&self) -> CancellationToken {
+        self.stop.clone()
     }
 }
 

@@ -160,7 +160,7 @@ impl Follower {
             start: self.next.0,
             end: self.end.map_or(0, |end| end.0),
         };
-        let call = client.blocks(inner.signer.request(&request));
+        let call = client.gateway.blocks(inner.signer.request(&request));
         (endpoint, unary(inner.timeouts.request, call).await)
     }
 

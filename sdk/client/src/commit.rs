@@ -3,10 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use stela_protocol::{BlockNumber, ErrorCode, RpcError, TransactionId, ValidationCode, pb};
+use stela_protocol::pb::{self, Procedure};
+use stela_protocol::{BlockNumber, ErrorCode, RpcError, TransactionId, ValidationCode};
 
 use crate::back_off::{BackOff, Deadline};
-use crate::endpoints::{is_elsewhere, unary};
+use crate::endpoints::{in_time, is_elsewhere};
 use crate::error::{CommitError, InvalidTransaction};
 use crate::limits::ANSWER_GRACE;
 use crate::network::Network;
@@ -109,19 +110,23 @@ impl Commit {
         let is_elsewhere = |error: &RpcError| !is_pending(error) && is_elsewhere(error);
         inner
             .endpoints
-            .call(is_elsewhere, |mut client| async move {
+            .call(is_elsewhere, |client| async move {
                 let request = pb::CommitStatusRequest {
                     header: Some(inner.signer.request_header(channel, "CommitStatus")),
                     transaction_id: self.transaction.to_bytes(),
                     wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
                 };
-                let call = client.commit_status(inner.signer.request(&request));
-                unary(wait + ANSWER_GRACE, call).await
+                let request = inner.signer.request(&request);
+                let call = client.calls.call(Procedure::GatewayCommitStatus, &request);
+                in_time(wait + ANSWER_GRACE, call).await
             })
             .await
     }
 
-    fn check(&self, answer: pb::CommitStatusResponse) -> Result<CommitStatus, CommitError> {
+    pub(crate) fn check(
+        &self,
+        answer: pb::CommitStatusResponse,
+    ) -> Result<CommitStatus, CommitError> {
         let transaction = self.transaction;
         let code = ValidationCode::try_from(answer.code).map_err(|source| CommitError::Code {
             transaction,

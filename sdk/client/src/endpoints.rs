@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use stela_calls::Calls;
 use stela_identity::tls::{self, Expected, TlsSettings};
 use stela_protocol::limits::MESSAGE_BYTES_MAX;
 use stela_protocol::pb::gateway_client::GatewayClient;
@@ -15,7 +16,13 @@ use crate::error::ConnectError;
 use crate::limits::ENDPOINTS_MAX;
 use crate::options::Endpoint;
 
-pub(crate) type Client = GatewayClient<Channel>;
+/// The gateway of one endpoint.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) gateway: GatewayClient<Channel>,
+    /// For what is called for every transaction.
+    pub(crate) calls: Calls,
+}
 
 /// Connections to all endpoints, made when they are first used.
 pub(crate) struct Endpoints {
@@ -39,12 +46,14 @@ impl Endpoints {
             });
         }
         let remotes = list.iter().map(|endpoint| {
-            let client = GatewayClient::new(channel(endpoint, settings)?)
+            let channel = channel(endpoint, settings)?;
+            let calls = Calls::new(channel.clone());
+            let gateway = GatewayClient::new(channel)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX);
             Ok(Remote {
                 address: endpoint.address.clone(),
-                client,
+                client: Client { gateway, calls },
             })
         });
         Ok(Self {
@@ -131,8 +140,16 @@ pub(crate) async fn unary<T>(
     limit: Duration,
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, RpcError> {
+    in_time(limit, async { Ok(call.await?.into_inner()) }).await
+}
+
+/// The same for a call over a stream.
+pub(crate) async fn in_time<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, RpcError>>,
+) -> Result<T, RpcError> {
     match tokio::time::timeout(limit, call).await {
-        Ok(answer) => answer.map(Response::into_inner).map_err(RpcError::from),
+        Ok(answer) => answer,
         Err(_) => {
             let why = format!("no answer within {} ms", limit.as_millis());
             Err(RpcError::new(ErrorCode::Timeout, why))

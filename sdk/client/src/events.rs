@@ -177,7 +177,7 @@ impl Follower {
             after,
             start_block,
         };
-        let call = client.events(inner.signer.request(&request));
+        let call = client.gateway.events(inner.signer.request(&request));
         (endpoint, unary(inner.timeouts.request, call).await)
     }
 

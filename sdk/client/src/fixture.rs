@@ -9,13 +9,16 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
-use stela_identity::tls::{self, TlsIncoming, TlsRoots, TlsSettings};
+use stela_calls::{Callee, CallsService, reply};
+use stela_identity::tls::{self, PeerTls, TlsIncoming, TlsRoots, TlsSettings};
 use stela_identity::{
     Certificate, CertificateAuthority, Configuration, Credentials, Subject, TlsAuthority, Validity,
 };
 use stela_protocol::block::Block;
 use stela_protocol::config::ChannelConfig;
 use stela_protocol::hash::domain;
+use stela_protocol::limits::MESSAGE_BYTES_MAX;
+use stela_protocol::pb::Procedure;
 use stela_protocol::pb::admin_server::{Admin as AdminService, AdminServer};
 use stela_protocol::pb::gateway_server::{Gateway as GatewayService, GatewayServer};
 use stela_protocol::transaction::{self, Body, Envelope, RequestHeader, check_side_items};
@@ -24,7 +27,7 @@ use stela_protocol::{
     OrgId, RpcError, ValidationCode, hash, pb,
 };
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status};
 
 use crate::{Contract, Endpoint, Gateway, GatewayOptions, Network};
@@ -238,7 +241,7 @@ pub(crate) struct State {
 pub(crate) struct TestPeer {
     pub(crate) address: String,
     pub(crate) state: Arc<Mutex<State>>,
-    _stop: oneshot::Sender<()>,
+    _stop: DropGuard,
 }
 
 impl TestPeer {
@@ -251,21 +254,26 @@ impl TestPeer {
             ..State::default()
         };
         let state = Arc::new(Mutex::new(state));
-        let (stop, stopped) = oneshot::channel::<()>();
+        let stop = CancellationToken::new();
         let service = Service {
             world: world.clone(),
             state: state.clone(),
+            stop: stop.clone(),
         };
         let incoming = TlsIncoming::new(listener, world.tls.clone()).unwrap();
         let serving = tls::server()
             .add_service(GatewayServer::new(service.clone()))
+            .add_service(CallsService::server(
+                Arc::new(service.clone()),
+                MESSAGE_BYTES_MAX,
+            ))
             .add_service(AdminServer::new(service))
-            .serve_with_incoming_shutdown(incoming, async move { drop(stopped.await) });
+            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
         tokio::spawn(serving);
         Self {
             address,
             state,
-            _stop: stop,
+            _stop: stop.drop_guard(),
         }
     }
 
@@ -295,6 +303,54 @@ pub(crate) fn refused(code: ErrorCode) -> RpcError {
 struct Service {
     world: Arc<World>,
     state: Arc<Mutex<State>>,
+    stop: CancellationToken,
+}
+
+/// The same over one stream.
+impl Callee for Service {
+    async fn answer(
+        self: Arc<Self>,
+        _: Option<PeerTls>,
+        procedure: Procedure,
+        request: Bytes,
+    ) -> Result<Bytes, RpcError> {
+        let service = &self;
+        match procedure {
+            Procedure::GatewayEvaluate => {
+                reply(request, |it| async {
+                    alone(service.evaluate(Request::new(it)).await)
+                })
+                .await
+            }
+            Procedure::GatewayEndorse => {
+                reply(request, |it| async {
+                    alone(service.endorse(Request::new(it)).await)
+                })
+                .await
+            }
+            Procedure::GatewaySubmit => {
+                reply(request, |it| async {
+                    alone(service.submit(Request::new(it)).await)
+                })
+                .await
+            }
+            Procedure::GatewayCommitStatus => {
+                reply(request, |it| async {
+                    alone(service.commit_status(Request::new(it)).await)
+                })
+                .await
+            }
+            other => panic!("{other:?} is not a client's"),
+        }
+    }
+
+    fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+}
+
+fn alone<T>(answer: Result<Response<T>, Status>) -> Result<T, RpcError> {
+    Ok(answer?.into_inner())
 }
 
 impl Service {
@@ -393,6 +449,15 @@ pub(crate) fn echo(world: &World, proposal: Bytes, response: Bytes) -> pb::Endor
     }
 }
 
+fn status_response(code: u32) -> pb::CommitStatusResponse {
+    pb::CommitStatusResponse {
+        code,
+        block: 5,
+        transaction: 2,
+        time_ms: 9,
+    }
+}
+
 fn body<M: Message + Default>(request: &pb::SignedBytes) -> Result<M, RpcError> {
     M::decode(request.payload.clone()).map_err(|_| refused(ErrorCode::Malformed))
 }
@@ -431,7 +496,9 @@ impl GatewayService for Service {
         request: Request<pb::SubmitRequest>,
     ) -> Result<Response<pb::SubmitResponse>, Status> {
         self.count("Submit");
-        let envelope = request.into_inner().envelope;
+        let pb::SubmitRequest {
+            envelope, wait_ms, ..
+        } = request.into_inner();
         let parsed = Envelope::decode(envelope.clone())
             .map_err(|error| RpcError::new(ErrorCode::Malformed, error.to_string()))?;
         let creator = parsed.header().creator;
@@ -451,10 +518,14 @@ impl GatewayService for Service {
             return Err(error.into());
         }
         state.submitted.push(envelope);
+        let mut status = None;
         if state.submitted.len() > state.lose {
             state.known.insert(creator, certificate);
+            // A peer that refuses to tell does not tell here either.
+            let told = wait_ms > 0 && state.refuse_status.is_empty();
+            status = told.then(|| status_response(state.code));
         }
-        Ok(Response::new(pb::SubmitResponse {}))
+        Ok(Response::new(pb::SubmitResponse { status }))
     }
 
     async fn commit_status(
@@ -476,13 +547,7 @@ impl GatewayService for Service {
         if !ordered || !same {
             return Err(refused(ErrorCode::Timeout).into());
         }
-        let code = state.code;
-        Ok(Response::new(pb::CommitStatusResponse {
-            code,
-            block: 5,
-            transaction: 2,
-            time_ms: 9,
-        }))
+        Ok(Response::new(status_response(state.code)))
     }
 
     type EventsStream = BoxStream<'static, Result<pb::EventsResponse, Status>>;

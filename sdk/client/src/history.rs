@@ -49,7 +49,7 @@ impl Network {
                     before: before.map(Into::into),
                     limit: u32::try_from(limit).unwrap_or(u32::MAX),
                 };
-                let call = client.key_history(signer.request(&request));
+                let call = client.gateway.key_history(signer.request(&request));
                 let answer = unary(self.inner.timeouts.request, call).await;
                 let rpc = |source: RpcError| QueryError::Rpc {
                     channel: self.channel.clone(),

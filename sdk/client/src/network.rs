@@ -95,7 +95,7 @@ impl Network {
                     sequence,
                 };
                 let request = self.inner.signer.request(&request);
-                let call = client.channel_info(request);
+                let call = client.gateway.channel_info(request);
                 let answer = unary(self.inner.timeouts.request + wait, call).await;
                 let rpc = |source| QueryError::Rpc {
                     channel: self.channel.clone(),
@@ -172,7 +172,7 @@ impl Network {
                     header: Some(header),
                     commitments,
                 };
-                let call = client.side(self.inner.signer.request(&request));
+                let call = client.gateway.side(self.inner.signer.request(&request));
                 let answer = unary(self.inner.timeouts.request, call).await;
                 let rpc = |source: RpcError| SideError::Rpc {
                     count: page.len(),

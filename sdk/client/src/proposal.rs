@@ -6,12 +6,13 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stela_protocol::hash::domain;
+use stela_protocol::pb::{self, Procedure};
 use stela_protocol::transaction::{
     self, SideCommitment, Signed, TransactionError, check_side_items,
 };
-use stela_protocol::{ContractName, Hash32, TransactionId, pb};
+use stela_protocol::{ContractName, Hash32, TransactionId};
 
-use crate::endpoints::{is_elsewhere, unary};
+use crate::endpoints::{in_time, is_elsewhere};
 use crate::error::{EndorseError, EvaluateError, ProposalError};
 use crate::network::Network;
 use crate::side::{SealedSide, SideData};
@@ -177,9 +178,10 @@ impl Proposal {
         let inner = &self.network.inner;
         let answer = inner
             .endpoints
-            .call(is_elsewhere, |mut client| async move {
-                let call = client.evaluate(pb::SignedBytes::from(self.signed.clone()));
-                unary(inner.timeouts.evaluate, call).await
+            .call(is_elsewhere, |client| async move {
+                let request = pb::SignedBytes::from(self.signed.clone());
+                let call = client.calls.call(Procedure::GatewayEvaluate, &request);
+                in_time::<pb::EvaluateResponse>(inner.timeouts.evaluate, call).await
             })
             .await;
         let answer = answer.map_err(|source| EvaluateError {
@@ -205,13 +207,14 @@ impl Proposal {
         let inner = &self.network.inner;
         let answer = inner
             .endpoints
-            .call(is_elsewhere, |mut client| async move {
+            .call(is_elsewhere, |client| async move {
                 let proposal = Some(self.signed.clone().into());
                 let request = pb::EndorseRequest {
                     proposal,
                     side: self.items.clone(),
                 };
-                unary(inner.timeouts.endorse, client.endorse(request)).await
+                let call = client.calls.call(Procedure::GatewayEndorse, &request);
+                in_time(inner.timeouts.endorse, call).await
             })
             .await;
         let answer = answer.map_err(|source| EndorseError::Rpc {

@@ -92,11 +92,11 @@ async fn submit(
 ) -> Result<(), RegisterError> {
     let mut back_off = BackOff::default();
     loop {
-        match transaction::submit(network, id, envelope).await {
+        match transaction::submit(network, id, envelope, Duration::ZERO).await {
             Err(error) if error.is_retryable() && !deadline.has_passed() => {
                 deadline.pause(&mut back_off).await;
             }
-            answer => return Ok(answer?),
+            answer => return Ok(answer.map(drop)?),
         }
     }
 }

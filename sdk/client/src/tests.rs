@@ -318,6 +318,19 @@ async fn an_envelope_that_is_lost_is_submitted_again_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn the_verdict_comes_with_the_submission_or_is_asked_for() {
+    let world = world();
+    let peer = world.peer().await;
+    let contract = world.contract(&[&peer.address]);
+    soon(contract.submit("echo", ["a"])).await.unwrap();
+    assert_eq!((peer.calls("Submit"), peer.calls("CommitStatus")), (1, 0));
+    let busy = refused(ErrorCode::Overloaded);
+    peer.state.lock().refuse_status.push_back(busy);
+    soon(contract.submit("echo", ["b"])).await.unwrap();
+    assert_eq!((peer.calls("Submit"), peer.calls("CommitStatus")), (2, 2));
+}
+
+#[tokio::test]
 async fn a_peer_that_is_behind_does_not_hide_a_commit() {
     let world = world();
     let (behind, current) = (world.peer().await, world.peer().await);

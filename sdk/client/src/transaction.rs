@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use stela_protocol::hash::domain;
+use stela_protocol::pb::{self, Procedure};
 use stela_protocol::transaction::{self, Body, Envelope, TransactionError, transaction_payload};
-use stela_protocol::{ErrorCode, RpcError, TransactionId, pb};
+use stela_protocol::{ErrorCode, RpcError, TransactionId};
 
 use crate::back_off::{BackOff, Deadline};
 use crate::commit::{Commit, CommitStatus};
-use crate::endpoints::{is_elsewhere, unary};
+use crate::endpoints::{in_time, is_elsewhere};
 use crate::error::{CommitError, EndorseError, SubmitError};
 use crate::network::Network;
 use crate::proposal::Proposal;
@@ -101,7 +102,7 @@ impl Transaction {
     /// # Errors
     /// [`SubmitError`] when no endpoint took it.
     pub async fn submit(&self) -> Result<Commit, SubmitError> {
-        submit(&self.network, self.id, &self.envelope).await?;
+        submit(&self.network, self.id, &self.envelope, Duration::ZERO).await?;
         Ok(self.network.commit(self.id))
     }
 
@@ -136,8 +137,11 @@ pub(crate) async fn submit_and_wait(
     let mut back_off = BackOff::default();
     let mut enqueued = false;
     loop {
-        match submit(network, id, envelope).await {
-            Ok(()) => enqueued = true,
+        let resubmit = Deadline::after(deadline.remaining().min(network.inner.timeouts.resubmit));
+        let wait = resubmit.remaining().min(network.inner.timeouts.commit_poll);
+        match submit(network, id, envelope, wait).await {
+            Ok(Some(status)) => return network.commit(id).check(status),
+            Ok(None) => enqueued = true,
             // Once enqueued it may be committed, whatever is said about it later.
             Err(error) if !enqueued && !error.is_retryable() => return Err(error.into()),
             Err(error) if deadline.has_passed() => return Err(error.into()),
@@ -146,8 +150,7 @@ pub(crate) async fn submit_and_wait(
                 deadline.pause(&mut back_off).await;
             }
         }
-        let wait = deadline.remaining().min(network.inner.timeouts.resubmit);
-        match network.commit(id).status(wait).await {
+        match network.commit(id).status(resubmit.remaining()).await {
             Err(CommitError::Deadline { .. }) if !deadline.has_passed() => {
                 tracing::debug!(transaction = %id, "no verdict yet");
             }
@@ -184,31 +187,35 @@ fn check_endorsements(
     Ok(())
 }
 
-/// Hands an envelope to the first endpoint that takes it. That it was seen before is a success:
-/// whatever becomes of it, it is this very envelope.
+/// Hands an envelope to the first endpoint that takes it, and returns the verdict if the endpoint
+/// sees one within `wait`. That it was seen before is a success: whatever becomes of it, it is this
+/// very envelope.
 pub(crate) async fn submit(
     network: &Network,
     id: TransactionId,
     envelope: &Bytes,
-) -> Result<(), SubmitError> {
+    wait: Duration,
+) -> Result<Option<pb::CommitStatusResponse>, SubmitError> {
     let inner = &network.inner;
     let answer = inner
         .endpoints
-        .call(is_elsewhere, |mut client| async move {
+        .call(is_elsewhere, |client| async move {
             let channel = network.channel.to_string();
             let request = pb::SubmitRequest {
                 channel,
                 envelope: envelope.clone(),
+                wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
             };
-            unary(inner.timeouts.submit, client.submit(request)).await
+            let call = client.calls.call(Procedure::GatewaySubmit, &request);
+            in_time::<pb::SubmitResponse>(inner.timeouts.submit + wait, call).await
         })
         .await;
     match answer {
-        Ok(_)
-        | Err(RpcError {
+        Ok(answer) => Ok(answer.status),
+        Err(RpcError {
             code: ErrorCode::Replayed,
             ..
-        }) => Ok(()),
+        }) => Ok(None),
         Err(source) => Err(SubmitError {
             transaction: id,
             source,
