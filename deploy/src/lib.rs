@@ -7,8 +7,10 @@
 //! measures what a study of gigabytes costs, and interrupts it wherever it can; [`faults`] does harm
 //! to such a network while clients use it, and checks what must hold; [`trial`] breaks a network in
 //! ten ways and looks at what `stela doctor` says; [`interop`] is a network in which a storage node
-//! keeps its blobs in an IPFS daemon; [`costs`] measures what each function of the contract costs.
+//! keeps its blobs in an IPFS daemon; [`costs`] measures what each function of the contract costs, and
+//! [`bench`] how fast a ledger is and what it uses.
 
+pub mod bench;
 pub mod canary;
 pub mod cli;
 pub mod costs;
