@@ -68,8 +68,6 @@ pub const BENCH_CONTENDED_CALLS: u64 = 1_000;
 pub const BENCH_PREPARING: usize = 32;
 /// How long one step of the preparation is tried.
 pub const BENCH_PREPARE: Duration = Duration::from_secs(30);
-/// The most calls in flight with which the search for the saturation point goes on.
-pub const BENCH_IN_FLIGHT_MAX: usize = 2_048;
 /// Calls in flight when clients contend for one patient.
 pub const BENCH_IN_FLIGHT_CONTENDED: usize = 16;
 /// Calls under way at a given rate; those that come beyond are counted as not made.

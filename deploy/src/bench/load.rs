@@ -1,6 +1,7 @@
 //! Clients that make calls: as many at a time, or as many in a second.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::usage::{Meter, Reading};
 use super::world::{Call, Outcome, Workload, World};
-use crate::limits::{BENCH_OPEN_MAX, BENCH_REFUSED_PAUSE};
+use crate::limits::{BENCH_OPEN_MAX, BENCH_REFUSED_PAUSE, BENCH_SETTLE, POLL};
 
 /// How calls are made.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -24,6 +25,15 @@ pub enum Pace {
     /// So many calls begin in every second, whatever became of those before. How long one took counts
     /// from when it was to begin, so that a pause of the network or of this program hides nothing.
     PerSecond(f64),
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InFlight(count) => write!(f, "{count} in flight"),
+            Self::PerSecond(rate) => write!(f, "{rate:.0} per s due"),
+        }
+    }
 }
 
 /// How long a run is.
@@ -73,9 +83,11 @@ pub(super) async fn take(
     let (watched, unsent) = match pace {
         Pace::InFlight(count) => {
             clients.take_turns(count);
-            (watch(&book, span, meter).await, 0)
+            (watch(&book, span, count, meter).await, 0)
         }
-        Pace::PerSecond(rate) => tokio::join!(watch(&book, span, meter), clients.keep_pace(rate)),
+        Pace::PerSecond(rate) => {
+            tokio::join!(watch(&book, span, 0, meter), clients.keep_pace(rate))
+        }
     };
     clients.end().await?;
     let (window, used) = watched?;
@@ -87,15 +99,18 @@ pub(super) async fn take(
     })
 }
 
-/// Waits until the run is over and says what was used in its measured part.
+/// Waits until the run is over and says what was used in its measured part. Neither of its parts ends
+/// before `least` calls are done in it: as many as are in flight, so that what is measured is no
+/// beginning.
 async fn watch(
     book: &Book,
     span: Span,
+    least: usize,
     meter: &Meter,
 ) -> anyhow::Result<(Range<Duration>, Reading)> {
-    sleep(span.warm_up).await;
+    book.pass(span.warm_up, least).await;
     let (begin, before) = (book.now(), meter.read());
-    sleep(span.measured).await;
+    book.pass(span.measured, least).await;
     let (end, after) = (book.now(), meter.read());
     book.close();
     Ok((begin..end, after?.since(&before?)))
@@ -106,6 +121,7 @@ struct Book {
     begun: Instant,
     open: AtomicBool,
     under_way: AtomicUsize,
+    done: AtomicUsize,
     samples: Mutex<Vec<Sample>>,
 }
 
@@ -115,12 +131,27 @@ impl Book {
             begun: Instant::now(),
             open: AtomicBool::new(true),
             under_way: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
             samples: Mutex::default(),
         }
     }
 
     fn now(&self) -> Duration {
         self.begun.elapsed()
+    }
+
+    /// Waits for so long, and then until so many calls are done since.
+    async fn pass(&self, time: Duration, least: usize) {
+        let (wanted, deadline) = (self.done() + least, Instant::now() + BENCH_SETTLE);
+        sleep(time).await;
+        while self.is_open() && self.done() < wanted && Instant::now() < deadline {
+            sleep(POLL).await;
+        }
+    }
+
+    /// How many calls were not refused.
+    fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
     }
 
     fn close(&self) {
@@ -133,8 +164,10 @@ impl Book {
 
     /// Enters a call. One that failed ends the run: it will not be reported.
     fn enter(&self, due: Duration, call: Call) {
-        if matches!(call.outcome, Outcome::Failed(_)) {
-            self.close();
+        match call.outcome {
+            Outcome::Failed(_) => self.close(),
+            Outcome::Refused(_) => {}
+            _ => drop(self.done.fetch_add(1, Ordering::Relaxed)),
         }
         let done = self.now();
         self.samples.lock().push(Sample { due, done, call });

@@ -38,9 +38,7 @@ pub use self::usage::{Memory, Part};
 use self::usage::{Meter, difference};
 pub use self::world::Workload;
 use self::world::{Outcome, World, grant, register, register_patient};
-use crate::limits::{
-    BENCH_GAIN_MIN, BENCH_IN_FLIGHT_CONTENDED, BENCH_IN_FLIGHT_MAX, BENCH_SETTLE, POLL,
-};
+use crate::limits::{BENCH_GAIN_MIN, BENCH_IN_FLIGHT_CONTENDED, BENCH_SETTLE, POLL};
 use crate::network::{Launcher, Network};
 use crate::process::stopwatch;
 use crate::topology::Topology;
@@ -62,6 +60,8 @@ pub struct Plan {
     pub repeats: usize,
     /// With how many calls in flight the search begins.
     pub first: usize,
+    /// With how many it ends at the latest.
+    pub last: usize,
     /// By how much they are multiplied in it.
     pub step: usize,
     /// Do not search: so many in flight.
@@ -124,7 +124,6 @@ pub async fn run(
     for workload in &plan.workloads {
         workloads.push(bench.measure(*workload).await?);
     }
-    say("the parts of a consent grant alone");
     let stages = bench.stages(package).await?;
     let stopped = stopwatch();
     bench.network.stop()?;
@@ -186,7 +185,7 @@ impl Bench<'_> {
     async fn search(&mut self, workload: Workload) -> anyhow::Result<(Vec<Run>, usize)> {
         let (mut runs, mut best) = (Vec::new(), (0, 0.0));
         let mut count = self.plan.first;
-        while count <= BENCH_IN_FLIGHT_MAX {
+        while count <= self.plan.last {
             let run = self.run(workload, Pace::InFlight(count)).await?;
             let rate = run.done_per_s;
             runs.push(run);
@@ -238,7 +237,7 @@ impl Bench<'_> {
         let grown = difference(&self.meter.disk_bytes(), &disk);
         let run = summary(pace, &taken, &found, &grown, &self.meter);
         (self.say)(&format!(
-            "  {pace:?}: {:.0} per s, p50 {:.1} ms, p99 {:.1} ms, {:.0} µs",
+            "  {pace}: {:.0} per s, p50 {:.1} ms, p99 {:.1} ms, {:.0} µs",
             run.done_per_s, run.latency.p50_ms, run.latency.p99_ms, run.cpu_us_per_call_total
         ));
         Ok(run)
@@ -249,6 +248,7 @@ impl Bench<'_> {
         let Some(range) = self.grants.clone() else {
             return Ok(Vec::new());
         };
+        (self.say)("the parts of a consent grant alone");
         let blocks = self.auditor.blocks(0, range.end)?;
         let blocks: Vec<Block> = blocks.map_ok(|checked| checked.block).try_collect().await?;
         let folder = self.network.folder().join("replica");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context;
@@ -150,11 +151,12 @@ impl Setting {
     /// # Errors
     /// When a file cannot be read.
     pub(super) fn of(network: &Network, package: &[u8]) -> anyhow::Result<Self> {
-        let mut sha256 = BTreeMap::from([("contract".to_owned(), hex::encode(digest(package)))]);
+        let contract = hex::encode(Sha256::digest(package));
+        let mut sha256 = BTreeMap::from([("contract".to_owned(), contract)]);
         for name in ["stela-peer", "stela-orderer", "stela-bench"] {
             let path = binary(name)?;
-            let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
-            sha256.insert(name.to_owned(), hex::encode(digest(&bytes)));
+            let hash = file_digest(&path).with_context(|| path.display().to_string())?;
+            sha256.insert(name.to_owned(), hex::encode(hash));
         }
         let topology = network.topology();
         let mut node_files = BTreeMap::new();
@@ -185,8 +187,16 @@ fn profile() -> anyhow::Result<String> {
     Ok(name.context("this program is in no folder")?.to_owned())
 }
 
-fn digest(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
+/// SHA-256 of a file, which is not read into memory: that would count as this program's.
+fn file_digest(path: &Path) -> std::io::Result<[u8; 32]> {
+    let mut file = std::fs::File::open(path)?;
+    let (mut hasher, mut part) = (Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut part)? {
+            0 => return Ok(hasher.finalize().into()),
+            bytes => hasher.update(&part[..bytes]),
+        }
+    }
 }
 
 impl Machine {
@@ -275,7 +285,7 @@ impl Measured {
     fn write(&self, text: &mut String) {
         let _ = writeln!(
             text,
-            "\n{}\n{:<22} {:>8} {:>8} {:>8} {:>8} {:>7} {:>6} {:>6} {:>6} {:>7} {:>7} {:>7}  not done",
+            "\n{}\n{:<26} {:>8} {:>8} {:>8} {:>8} {:>7} {:>6} {:>6} {:>6} {:>7} {:>7} {:>7}  not done",
             self.workload.name(),
             "",
             "per s",
@@ -310,17 +320,14 @@ impl Measured {
 
 impl Run {
     fn write(&self, what: &str, text: &mut String) {
-        let pace = match self.pace {
-            Pace::InFlight(count) => format!("{what}, {count} in flight"),
-            Pace::PerSecond(rate) => format!("{what}, {rate:.0} due"),
-        };
+        let pace = format!("{what}, {}", self.pace);
         let of =
             |map: &BTreeMap<Part, f64>, part: Part| map.get(&part).copied().unwrap_or_default();
         let cpu = &self.cpu_us_per_call;
         let disk = &self.disk_bytes_per_transaction;
         let _ = writeln!(
             text,
-            "{pace:<22} {:>8.0} {:>8.1} {:>8.1} {:>8.1} {:>7.0} {:>6.0} {:>6.0} {:>6.0} {:>7.0} {:>7.0} \
+            "{pace:<26} {:>8.0} {:>8.1} {:>8.1} {:>8.1} {:>7.0} {:>6.0} {:>6.0} {:>6.0} {:>7.0} {:>7.0} \
              {:>7.0}  {}",
             self.done_per_s,
             self.latency.p50_ms,

@@ -5,6 +5,7 @@
 //! log, scheduling) is the difference to what the processes used.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -191,11 +192,11 @@ fn certificates(validator: &Validator, grants: &[Grant]) -> anyhow::Result<Certi
     for transaction in grants.iter().filter_map(Grant::transaction) {
         let endorsers = transaction.endorsements.iter().map(|e| e.endorser);
         for fingerprint in endorsers.chain([transaction.proposal.header.creator]) {
-            if !found.contains_key(&fingerprint) {
+            if let Entry::Vacant(place) = found.entry(fingerprint) {
                 let records = validator.ledger().certificates(&[fingerprint])?;
                 let record = records.into_iter().flatten().next();
                 let record = record.context("a certificate is not known")?;
-                found.insert(fingerprint, Certificate::from_der(&record.der)?);
+                place.insert(Certificate::from_der(&record.der)?);
             }
         }
     }
