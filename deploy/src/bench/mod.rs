@@ -219,21 +219,15 @@ impl Bench<'_> {
             measured: self.plan.measured,
         };
         let taken = take(&self.world, workload, pace, span, &self.meter).await?;
-        let end = self.auditor.agreed_height().await?;
-        let found = self.auditor.find(&taken.samples, start, end).await?;
-        listener
-            .must_have_heard(&found.events)
-            .await
-            .context(NOT_REPORTED)?;
-        let errors = self.meter.errors_since(&logs);
-        let mut objections = found.objections(workload);
-        objections.extend(self.node_objections(&errors)?);
-        objections.extend(client_objections(workload, &taken));
-        ensure!(
-            objections.is_empty(),
-            "{NOT_REPORTED}: {}",
-            objections.join("; ")
-        );
+        must_be_none(&client_objections(workload, &taken))?;
+        must_be_none(&self.node_objections(&logs)?)?;
+        let end = self.auditor.agreed_height().await.context(NOT_REPORTED)?;
+        let found = self.auditor.find(&taken.samples, start, end).await;
+        let found = found.context(NOT_REPORTED)?;
+        must_be_none(&found.objections(workload))?;
+        let heard = listener.must_have_heard(&found.events).await;
+        heard.context(NOT_REPORTED)?;
+        must_be_none(&self.node_objections(&logs)?)?;
         let grown = difference(&self.meter.disk_bytes(), &disk);
         let run = summary(pace, &taken, &found, &grown, &self.meter);
         (self.say)(&format!(
@@ -256,14 +250,16 @@ impl Bench<'_> {
         stages::measure(&blocks, range, peers, package, &folder)
     }
 
-    fn node_objections(&mut self, errors: &[String]) -> anyhow::Result<Vec<String>> {
-        let mut objections: Vec<String> = errors.iter().take(3).cloned().collect();
+    /// Nodes that have ended, and what nodes logged as errors since their logs were so long.
+    fn node_objections(&mut self, logs: &[usize]) -> anyhow::Result<Vec<String>> {
+        let mut objections = Vec::new();
         let nodes = self.network.topology().nodes.clone();
         for node in &nodes {
             if !self.network.runs(node)? {
                 objections.push(format!("{} has ended", node.title()));
             }
         }
+        objections.extend(self.meter.errors_since(logs));
         Ok(objections)
     }
 
@@ -283,6 +279,12 @@ impl Bench<'_> {
 
 /// The first words of why a run is not reported.
 const NOT_REPORTED: &str = "this run is not reported";
+
+fn must_be_none(objections: &[String]) -> anyhow::Result<()> {
+    let few: Vec<&str> = objections.iter().take(3).map(String::as_str).collect();
+    ensure!(few.is_empty(), "{NOT_REPORTED}: {}", few.join("; "));
+    Ok(())
+}
 
 /// What clients saw that must not be.
 fn client_objections(workload: Workload, taken: &Taken) -> Vec<String> {
