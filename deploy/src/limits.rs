@@ -85,3 +85,5 @@ pub const BENCH_STAGE_TRANSACTIONS_MAX: usize = 10_000;
 /// The least processor time in microseconds in which a part is measured: the system counts it in
 /// hundredths of a second.
 pub const BENCH_STAGE_CPU_US_MIN: u64 = 500_000;
+/// Requests by which it is measured what a call from one process to another costs.
+pub const BENCH_ASKED: u64 = 10_000;

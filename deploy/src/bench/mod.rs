@@ -26,6 +26,7 @@ use anyhow::{Context, ensure};
 use futures::TryStreamExt;
 use stela_consent::Hex;
 use stela_protocol::block::Block;
+use stela_protocol::transaction::Envelope;
 
 use self::check::{Auditor, Found};
 pub use self::load::{Latency, Pace};
@@ -38,7 +39,7 @@ pub use self::usage::{Memory, Part};
 use self::usage::{Meter, difference};
 pub use self::world::Workload;
 use self::world::{Outcome, World, grant, register, register_patient};
-use crate::limits::{BENCH_GAIN_MIN, BENCH_IN_FLIGHT_CONTENDED, BENCH_SETTLE, POLL};
+use crate::limits::{BENCH_ASKED, BENCH_GAIN_MIN, BENCH_IN_FLIGHT_CONTENDED, BENCH_SETTLE, POLL};
 use crate::network::{Launcher, Network};
 use crate::process::stopwatch;
 use crate::topology::Topology;
@@ -245,9 +246,23 @@ impl Bench<'_> {
         (self.say)("the parts of a consent grant alone");
         let blocks = self.auditor.blocks(0, range.end)?;
         let blocks: Vec<Block> = blocks.map_ok(|checked| checked.block).try_collect().await?;
+        let asked_us = self.asked_us(&blocks).await?;
         let folder = self.network.folder().join("replica");
         let peers = self.meter.count(Part::Peer);
-        stages::measure(&blocks, range, peers, package, &folder)
+        stages::measure(&blocks, range, peers, package, &folder, asked_us)
+    }
+
+    /// What a request for the verdict on a committed transaction costs, client and peer together.
+    async fn asked_us(&self, blocks: &[Block]) -> anyhow::Result<f64> {
+        let newest = blocks.last().and_then(|block| block.envelopes.last());
+        let newest = newest.context("there are no transactions")?;
+        let id = Envelope::decode(newest.clone())?.header().id();
+        let before = self.meter.read()?;
+        self.world.ask(id, BENCH_ASKED).await?;
+        let used = self.meter.read()?.since(&before).cpu_us;
+        let sides = [Part::Peer, Part::LoadGenerator].map(|part| used.get(&part));
+        let used_us: u64 = sides.into_iter().flatten().sum();
+        Ok(used_us as f64 / BENCH_ASKED as f64)
     }
 
     /// Nodes that have ended, and what nodes logged as errors since their logs were so long.

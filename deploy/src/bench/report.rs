@@ -1,8 +1,9 @@
 //! What was measured. Every figure has its unit in its name.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::io::Read;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::Context;
@@ -14,7 +15,7 @@ use super::stages::Stage;
 use super::usage::{Memory, Part};
 use super::world::Workload;
 use crate::network::Network;
-use crate::process::binary;
+use crate::process::{binary, stopwatch};
 use crate::topology::Kind;
 
 /// The whole report.
@@ -64,6 +65,8 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// The kernel's release.
     pub kernel: String,
+    /// How long the disk takes to keep 4 KiB appended to a file: half of a hundred times no longer.
+    pub fsync_p50_ms: f64,
 }
 
 /// What was measured of one function.
@@ -174,7 +177,7 @@ impl Setting {
             orderers: topology.of(Kind::Orderer).count(),
             endorsements: 2,
             node_files,
-            machine: Machine::this()?,
+            machine: Machine::this(network.folder())?,
         })
     }
 }
@@ -189,7 +192,7 @@ fn profile() -> anyhow::Result<String> {
 
 /// SHA-256 of a file, which is not read into memory: that would count as this program's.
 fn file_digest(path: &Path) -> std::io::Result<[u8; 32]> {
-    let mut file = std::fs::File::open(path)?;
+    let mut file = File::open(path)?;
     let (mut hasher, mut part) = (Sha256::new(), vec![0; 1 << 16]);
     loop {
         match file.read(&mut part)? {
@@ -200,7 +203,7 @@ fn file_digest(path: &Path) -> std::io::Result<[u8; 32]> {
 }
 
 impl Machine {
-    fn this() -> anyhow::Result<Self> {
+    fn this(folder: &Path) -> anyhow::Result<Self> {
         let line = |path: &str, name: &str| -> anyhow::Result<Option<String>> {
             let text = std::fs::read_to_string(path)?;
             let mut lines = text.lines();
@@ -217,8 +220,23 @@ impl Machine {
             kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?
                 .trim()
                 .to_owned(),
+            fsync_p50_ms: fsync(&folder.join("fsync"))?.p50_ms,
         })
     }
+}
+
+/// How long it takes to have a little more of a file on the disk.
+fn fsync(path: &Path) -> anyhow::Result<Latency> {
+    let mut file = File::create(path)?;
+    let once = |_| {
+        let started = stopwatch();
+        file.write_all(&[0x5a; 4096])?;
+        file.sync_data()?;
+        anyhow::Ok(started.elapsed())
+    };
+    let lasted: Vec<_> = (0..100).map(once).collect::<anyhow::Result<_>>()?;
+    std::fs::remove_file(path)?;
+    Ok(Latency::of(lasted))
 }
 
 impl Report {
@@ -227,12 +245,13 @@ impl Report {
         let setting = &self.setting;
         let machine = &setting.machine;
         let mut text = format!(
-            "{} × {}, {:.1} GiB, Linux {}; {} orderers, {} organizations with one peer each, {} endorse; \
-             profile {}\n",
+            "{} × {}, {:.1} GiB, Linux {}, fsync {:.2} ms; {} orderers, {} organizations with one peer \
+             each, {} endorse; profile {}\n",
             machine.processors,
             machine.processor,
             machine.memory_bytes as f64 / f64::from(1 << 30),
             machine.kernel,
+            machine.fsync_p50_ms,
             setting.orderers,
             setting.organizations,
             setting.endorsements,
@@ -275,7 +294,7 @@ impl Report {
             let all = measured.median.cpu_us_per_call_total;
             let _ = writeln!(
                 text,
-                "{known:>28.1} µs  together, of {all:.0} µs; the rest is gRPC, TLS, Raft and scheduling"
+                "{known:>28.1} µs  together, of {all:.0} µs; the rest is Raft, blocks between nodes, events and scheduling"
             );
         }
     }

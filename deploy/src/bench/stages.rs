@@ -1,8 +1,9 @@
 //! Where the time of a consent grant goes: its parts, each measured alone in this process, on the
 //! very transactions of a run and through the code that clients and nodes run.
 //!
-//! Time is that of the processors, all threads together. What is not here (gRPC, TLS, Raft and its
-//! log, scheduling) is the difference to what the processes used.
+//! Time is that of the processors, all threads together. What a call by gRPC over TLS costs is measured
+//! between the processes. What is not here (Raft and its log, blocks and signatures between nodes,
+//! events, scheduling) is the difference to what the processes used.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -65,8 +66,12 @@ impl Grant {
     }
 }
 
+/// Calls from one process to another over TLS: endorse, submit and commit status by the client, the
+/// other endorser and an orderer by the gateway.
+const CALLS: usize = CLIENT_SIGNATURES + ENDORSEMENTS;
+
 /// Measures the parts on the blocks of `range`, of which `blocks` has all from the first one on.
-/// `folder` is for a ledger on disk.
+/// `folder` is for ledgers on disk; `asked_us` is what both sides of a request for a verdict cost.
 ///
 /// # Errors
 /// When a block is not taken, a call is refused, or the disk fails.
@@ -76,19 +81,27 @@ pub(super) fn measure(
     peers: usize,
     package: &[u8],
     folder: &Path,
+    asked_us: f64,
 ) -> anyhow::Result<Vec<Stage>> {
     let measured = measured(blocks, range)?;
     let grants = grants(measured)?;
     let before = blocks
         .get(..number(measured)?)
         .context("blocks before the run are missing")?;
-    let memory = replica(Arc::new(MemoryKv::new(layout::FAMILIES)), before)?;
+    let in_memory =
+        |_| -> anyhow::Result<Arc<dyn Kv>> { Ok(Arc::new(MemoryKv::new(layout::FAMILIES))) };
+    let on_disk = |round: usize| -> anyhow::Result<Arc<dyn Kv>> {
+        let folder = folder.join(round.to_string());
+        let kv = RocksKv::open(&folder, layout::FAMILIES, &RocksSettings::default())?;
+        Ok(Arc::new(kv))
+    };
+    let memory = replica(in_memory(0)?, before)?;
     let certificates = certificates(&memory, &grants)?;
     let snapshot = memory.ledger().snapshot()?;
     let alone = measure_alone(&grants, &certificates, &snapshot, package)?;
-    let taken_us = take_us(&memory, measured, grants.len())?;
-    let kv = RocksKv::open(folder, layout::FAMILIES, &RocksSettings::default())?;
-    let stored_us = take_us(&replica(Arc::new(kv), before)?, measured, grants.len())?;
+    let taken_us = take_us(in_memory, before, measured)?;
+    let stored_us = take_us(on_disk, before, measured)?;
+    let call_us = asked_us - alone.sign_us - alone.verify_us;
     let validated_us = taken_us - alone.decode_us - alone.batch_us;
     let stage = |name, each_us: f64, times: usize| Stage {
         name,
@@ -96,6 +109,11 @@ pub(super) fn measure(
         times: times as f64,
     };
     Ok(vec![
+        stage(
+            "a call by gRPC over TLS, both sides: three by the client, two by the gateway",
+            call_us,
+            CALLS,
+        ),
         stage(
             "sign: client and endorsers",
             alone.sign_us,
@@ -175,13 +193,24 @@ fn replica(kv: Arc<dyn Kv>, blocks: &[Block]) -> anyhow::Result<Validator> {
     Ok(validator)
 }
 
-/// What taking these blocks costs for each transaction.
-fn take_us(validator: &Validator, blocks: &[Block], transactions: usize) -> anyhow::Result<f64> {
-    let before = own_cpu_us()?;
-    for block in blocks {
-        validator.take(block.to_pb())?;
+/// What taking these blocks costs for each transaction: in so many new stores that it can be measured.
+fn take_us(
+    store: impl Fn(usize) -> anyhow::Result<Arc<dyn Kv>>,
+    before: &[Block],
+    blocks: &[Block],
+) -> anyhow::Result<f64> {
+    let (mut used_us, mut rounds) = (0, 0);
+    while used_us < BENCH_STAGE_CPU_US_MIN {
+        let validator = replica(store(rounds)?, before)?;
+        let begun_us = own_cpu_us()?;
+        for block in blocks {
+            validator.take(block.to_pb())?;
+        }
+        used_us += own_cpu_us()? - begun_us;
+        rounds += 1;
     }
-    Ok((own_cpu_us()? - before) as f64 / transactions as f64)
+    let transactions: usize = blocks.iter().map(|block| block.envelopes.len()).sum();
+    Ok(used_us as f64 / (rounds * transactions) as f64)
 }
 
 type Certificates = BTreeMap<Fingerprint, Certificate>;

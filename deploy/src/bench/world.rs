@@ -238,6 +238,19 @@ impl World {
         }
     }
 
+    /// Patients ask so often for the verdict on a transaction that is committed.
+    ///
+    /// # Errors
+    /// When one is not answered.
+    pub(super) async fn ask(&self, committed: TransactionId, times: u64) -> anyhow::Result<()> {
+        let calls = (0..times).map(|number| async move {
+            let network = chosen(&self.patients, number).contract.network();
+            network.commit(committed).status(Duration::ZERO).await?;
+            Ok(())
+        });
+        at_once(calls).await.map(drop)
+    }
+
     fn proposal(&self, workload: Workload, number: u64) -> anyhow::Result<ProposalBuilder> {
         let filed = chosen(&self.records, number);
         match workload {
