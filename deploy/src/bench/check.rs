@@ -264,3 +264,60 @@ impl Listener {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: ValidationCode) -> CommitStatus {
+        CommitStatus {
+            transaction: TransactionId([7; 32]),
+            code,
+            block: BlockNumber(3),
+            index: 1,
+            time_ms: 0,
+        }
+    }
+
+    /// What is found of a call that ended so, when the ledger has its transaction or not.
+    fn found(outcome: &Outcome, code: Option<ValidationCode>) -> anyhow::Result<Found> {
+        let place = |code| (TransactionId([7; 32]), (BlockNumber(3), 1, code));
+        let mut places: Places = code.map(place).into_iter().collect();
+        let mut found = Found::default();
+        found.look_up(outcome, &mut places)?;
+        Ok(found)
+    }
+
+    #[test]
+    fn what_was_acknowledged_must_be_on_the_ledger() {
+        let (valid, conflict) = (ValidationCode::Valid, ValidationCode::MvccReadConflict);
+        let committed = Outcome::Committed(status(valid));
+        assert_eq!(found(&committed, Some(valid)).unwrap().valid, 1);
+        assert_eq!(found(&committed, None).unwrap().lost, 1);
+        assert!(found(&committed, Some(conflict)).is_err());
+        let unseen = Outcome::Unseen(TransactionId([7; 32]));
+        assert_eq!(found(&unseen, Some(valid)).unwrap().lost, 0);
+        assert_eq!(found(&unseen, None).unwrap().lost, 1);
+        let unsure = Outcome::Unsure(TransactionId([7; 32]));
+        assert_eq!(found(&unsure, None).unwrap().lost, 0);
+        assert_eq!(found(&unsure, Some(valid)).unwrap().unsure_and_committed, 1);
+    }
+
+    #[test]
+    fn only_conflicts_of_those_who_contend_are_reported() {
+        let check = |code: ValidationCode, lost: u64, workload, expect: usize| {
+            let found = Found {
+                invalid: BTreeMap::from([(code.name().to_owned(), 2)]),
+                lost,
+                ..Found::default()
+            };
+            assert_eq!(found.objections(workload).len(), expect, "{code}");
+        };
+        let conflict = ValidationCode::PhantomReadConflict;
+        check(conflict, 0, Workload::Contended, 0);
+        check(conflict, 1, Workload::Contended, 1);
+        check(conflict, 0, Workload::ConsentGrant, 1);
+        check(conflict, 1, Workload::ConsentGrant, 2);
+        check(ValidationCode::Expired, 0, Workload::Contended, 1);
+    }
+}

@@ -36,7 +36,7 @@ pub use self::plot::plots;
 pub use self::report::{Machine, Measured, Report, Run, Setting};
 pub use self::stages::Stage;
 pub use self::usage::{Memory, Part};
-use self::usage::{Meter, difference};
+use self::usage::{Meter, growth};
 pub use self::world::Workload;
 use self::world::{Outcome, World, grant, register, register_patient};
 use crate::limits::{BENCH_ASKED, BENCH_GAIN_MIN, BENCH_IN_FLIGHT_CONTENDED, BENCH_SETTLE, POLL};
@@ -229,7 +229,7 @@ impl Bench<'_> {
         let heard = listener.must_have_heard(&found.events).await;
         heard.context(NOT_REPORTED)?;
         must_be_none(&self.node_objections(&logs)?)?;
-        let grown = difference(&self.meter.disk_bytes(), &disk);
+        let grown = growth(&self.meter.disk_bytes(), &disk);
         let run = summary(pace, &taken, &found, &grown, &self.meter);
         (self.say)(&format!(
             "  {pace}: {:.0} per s, p50 {:.1} ms, p99 {:.1} ms, {:.0} µs",
@@ -326,7 +326,7 @@ fn summary(
     pace: Pace,
     taken: &Taken,
     found: &Found,
-    grown: &BTreeMap<Part, u64>,
+    grown: &BTreeMap<Part, f64>,
     meter: &Meter,
 ) -> Run {
     let good = |outcome: &Outcome| match outcome {
@@ -372,13 +372,14 @@ fn summary(
         cpu_us_per_call: cpu.map(|(part, us)| (*part, each(*us))).collect(),
         cpu_us_per_call_total: each(cpu_us),
         processors_used: cpu_us as f64 / 1e6 / measured_s,
+        transactions: found.transactions,
         envelope_bytes: found.envelope_bytes as f64 / transactions,
         transactions_per_block: transactions / found.blocks.max(1) as f64,
         wire_bytes_per_call: each(taken.used.loopback_bytes),
         disk_bytes_per_transaction: grown
             .iter()
             .filter(|_| found.transactions > 0)
-            .map(|(part, bytes)| (*part, of_node(*part, *bytes as f64 / transactions)))
+            .map(|(part, bytes)| (*part, of_node(*part, *bytes / transactions)))
             .collect(),
         written_bytes_per_call: written
             .map(|(part, bytes)| (*part, of_node(*part, each(*bytes))))

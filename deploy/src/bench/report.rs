@@ -123,6 +123,8 @@ pub struct Run {
     pub cpu_us_per_call_total: f64,
     /// How much of the machine's processors was used by all parts together.
     pub processors_used: f64,
+    /// Transactions of the whole run on the ledger.
+    pub transactions: u64,
     /// Bytes of an ordered envelope, on average.
     pub envelope_bytes: f64,
     /// Transactions in a block, on average.
@@ -130,7 +132,8 @@ pub struct Run {
     /// Bytes on the loopback for each call, all connections together, headers of TCP and IP included,
     /// by the counter of the interface: what other programs send there counts too.
     pub wire_bytes_per_call: f64,
-    /// By how much the folder of one node grew for each transaction of the whole run, in bytes.
+    /// By how much the folder of one node grew for each transaction of the whole run, in bytes. Logs of
+    /// databases come and go: over a short run this says little.
     pub disk_bytes_per_transaction: BTreeMap<Part, f64>,
     /// What one node had the system write to the disk for each call, in bytes.
     pub written_bytes_per_call: BTreeMap<Part, f64>,
@@ -301,6 +304,19 @@ impl Report {
 }
 
 impl Measured {
+    /// By how much the folder of one node of this part grew for each transaction, in bytes, over all
+    /// runs together.
+    pub fn disk_bytes_per_transaction(&self, part: Part) -> f64 {
+        let runs = self.search.iter().chain(&self.saturated).chain(&self.paced);
+        let (mut bytes, mut transactions) = (0.0, 0.0);
+        for run in runs.chain([&self.idle]) {
+            let each = run.disk_bytes_per_transaction.get(&part);
+            bytes += each.copied().unwrap_or_default() * run.transactions as f64;
+            transactions += run.transactions as f64;
+        }
+        bytes / f64::max(transactions, 1.0)
+    }
+
     fn write(&self, text: &mut String) {
         let _ = writeln!(
             text,
@@ -330,9 +346,12 @@ impl Measured {
         let [peer, orderer, client] = peaks.map(|part| self.median.peak_bytes(part) as f64 / 1e6);
         let _ = writeln!(
             text,
-            "envelope {:.0} B, {:.0} in a block; peak memory: peer {peer:.0} MB, orderer {orderer:.0} MB, \
-             load generator {client:.0} MB",
-            self.median.envelope_bytes, self.median.transactions_per_block
+            "envelope {:.0} B, {:.1} in a block; disk for each, over all runs: peer {:.0} B, orderer \
+             {:.0} B; peak memory: peer {peer:.0} MB, orderer {orderer:.0} MB, load generator {client:.0} MB",
+            self.median.envelope_bytes,
+            self.median.transactions_per_block,
+            self.disk_bytes_per_transaction(Part::Peer),
+            self.disk_bytes_per_transaction(Part::Orderer)
         );
     }
 }

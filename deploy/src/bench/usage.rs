@@ -177,14 +177,22 @@ impl Reading {
     }
 }
 
-/// By how much each part has grown.
-pub(super) fn difference(
-    after: &BTreeMap<Part, u64>,
-    before: &BTreeMap<Part, u64>,
-) -> BTreeMap<Part, u64> {
-    let grown = |(part, after): (&Part, &u64)| {
+fn difference(after: &BTreeMap<Part, u64>, before: &BTreeMap<Part, u64>) -> BTreeMap<Part, u64> {
+    let used = |(part, after): (&Part, &u64)| {
         let before = before.get(part).copied().unwrap_or_default();
         (*part, after.saturating_sub(before))
+    };
+    after.iter().map(used).collect()
+}
+
+/// By how much each part has grown, or shrunk: a database does both.
+pub(super) fn growth(
+    after: &BTreeMap<Part, u64>,
+    before: &BTreeMap<Part, u64>,
+) -> BTreeMap<Part, f64> {
+    let grown = |(part, after): (&Part, &u64)| {
+        let before = before.get(part).copied().unwrap_or_default();
+        (*part, *after as f64 - before as f64)
     };
     after.iter().map(grown).collect()
 }
