@@ -170,6 +170,9 @@ build_network() {
     run ./deploy/build-contract.sh || exit
 }
 
+# The folder in which cargo leaves the programs that `become` starts.
+profile_folder=debug
+
 # become PROGRAM ARGUMENT...: the program goes on in place of this script, and leaves what it does in
 # target/ under its own name unless --out is among the arguments.
 become() {
@@ -179,7 +182,7 @@ become() {
     *" --out"[\ =]*) ;;
     *) out=(--out "$STELA_ROOT/target/${program#stela-}") ;;
     esac
-    exec "$CARGO_TARGET_DIR/debug/$program" "${out[@]}" "$@"
+    exec "$CARGO_TARGET_DIR/$profile_folder/$program" "${out[@]}" "$@"
 }
 
 prepare_machine

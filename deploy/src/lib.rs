@@ -8,8 +8,10 @@
 //! to such a network while clients use it, and checks what must hold; [`trial`] breaks a network in
 //! ten ways and looks at what `stela doctor` says; [`rights_trial`] does what the demonstration does
 //! not tell, and [`commands`] finds what no run has done; [`interop`] is a network in which a storage
-//! node keeps its blobs in an IPFS daemon; [`costs`] measures what each function of the contract costs.
+//! node keeps its blobs in an IPFS daemon; [`costs`] measures what each function of the contract costs,
+//! and [`bench`] how fast a ledger is and what it uses.
 
+pub mod bench;
 pub mod canary;
 pub mod cli;
 pub mod commands;

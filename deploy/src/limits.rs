@@ -49,3 +49,41 @@ pub const FAULT_STATUSES: usize = 10;
 pub const FAULT_PROGRESS: usize = 5;
 /// How long a record that was being submitted during a fault is waited for after the checks.
 pub const FAULT_SUBMIT: Duration = Duration::from_secs(15);
+
+/// Patients of the benchmark who grant consents, each through a connection of her own.
+pub const BENCH_PATIENTS: usize = 32;
+/// Records of the benchmark that are asked for, each of another patient.
+pub const BENCH_RECORDS: usize = 32;
+/// Practitioners of the benchmark who ask for them. A peer keeps at most 64 notes about each whose
+/// denials are on their way.
+pub const BENCH_READERS: usize = 64;
+/// Practitioners of the benchmark who submit records.
+pub const BENCH_AUTHORS: usize = 16;
+/// Patients of the benchmark for whom clients contend, one after the other.
+pub const BENCH_CONTENDED: usize = 24;
+/// Calls about one of them: so few that her consents stay below those that a decision can take into
+/// account.
+pub const BENCH_CONTENDED_CALLS: u64 = 1_000;
+/// Calls under way while the benchmark prepares its ledger.
+pub const BENCH_PREPARING: usize = 32;
+/// How long one step of the preparation is tried.
+pub const BENCH_PREPARE: Duration = Duration::from_secs(30);
+/// Calls in flight when clients contend for one patient.
+pub const BENCH_IN_FLIGHT_CONTENDED: usize = 16;
+/// Calls under way at a given rate; those that come beyond are counted as not made.
+pub const BENCH_OPEN_MAX: usize = 20_000;
+/// The part by which the rate must grow for the search to go on.
+pub const BENCH_GAIN_MIN: f64 = 0.05;
+/// How long a client of the benchmark waits for a verdict.
+pub const BENCH_COMMIT: Duration = Duration::from_secs(60);
+/// How long a client whose call was refused as overload waits before it makes the next.
+pub const BENCH_REFUSED_PAUSE: Duration = Duration::from_millis(20);
+/// How long peers may take after a run until all have the same state and all events are told.
+pub const BENCH_SETTLE: Duration = Duration::from_secs(60);
+/// Transactions on which the parts of one are measured alone.
+pub const BENCH_STAGE_TRANSACTIONS_MAX: usize = 10_000;
+/// The least processor time in microseconds in which a part is measured: the system counts it in
+/// hundredths of a second.
+pub const BENCH_STAGE_CPU_US_MIN: u64 = 500_000;
+/// Requests by which it is measured what a call from one process to another costs.
+pub const BENCH_ASKED: u64 = 10_000;

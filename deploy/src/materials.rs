@@ -24,7 +24,7 @@ use stela_identity::{
 use stela_protocol::{FORMAT_VERSION, Hash32, Message, OrgId, pb};
 
 use crate::limits::{CLOCK_SKEW_MS, VALIDITY_MS, WINDOW_MS};
-use crate::topology::{CHANNEL, CONTRACT, Daemon, Kind, Node, ORGANIZATIONS, Port, Topology};
+use crate::topology::{CHANNEL, CONTRACT, Daemon, Kind, Node, Port, Topology};
 
 /// A user for whom a profile is made.
 #[derive(Debug, Clone)]
@@ -47,11 +47,15 @@ pub struct Materials {
 }
 
 impl Materials {
-    /// Makes the authorities of every organization in an empty folder.
+    /// Makes the authorities of these organizations in an empty folder.
     ///
     /// # Errors
     /// When a key or a file cannot be made.
-    pub fn create(folder: &Path, now_ms: u64) -> anyhow::Result<Self> {
+    pub fn create<'a>(
+        folder: &Path,
+        organizations: impl IntoIterator<Item = &'a str>,
+        now_ms: u64,
+    ) -> anyhow::Result<Self> {
         let validity = Validity {
             not_before_ms: now_ms.saturating_sub(CLOCK_SKEW_MS),
             not_after_ms: now_ms + VALIDITY_MS,
@@ -59,7 +63,7 @@ impl Materials {
         let public = folder.join("public");
         std::fs::create_dir_all(public.join("tls-roots"))?;
         let mut authorities = BTreeMap::new();
-        for name in ORGANIZATIONS {
+        for name in organizations {
             let organization = OrgId::new(name)?;
             let identities = CertificateAuthority::create(&organization, validity)?;
             let tls = TlsAuthority::create(&organization, validity)?;
@@ -80,6 +84,11 @@ impl Materials {
             validity,
             authorities,
         })
+    }
+
+    /// The organizations, in the order of their names.
+    pub fn organizations(&self) -> impl Iterator<Item = &str> {
+        self.authorities.keys().map(String::as_str)
     }
 
     fn authorities(
@@ -184,13 +193,13 @@ impl Materials {
                 certificate: certificates.certificate.der().clone(),
                 tls_fingerprint: certificates.tls_fingerprint.to_bytes(),
             });
-        let organizations: Vec<pb::Organization> = ORGANIZATIONS
-            .iter()
+        let organizations: Vec<pb::Organization> = self
+            .organizations()
             .map(|name| self.organization(name, enrolled, swarm_ids))
             .collect::<anyhow::Result<_>>()?;
         let every = |role: &str| {
-            let list: Vec<_> = ORGANIZATIONS
-                .iter()
+            let list: Vec<_> = self
+                .organizations()
                 .map(|o| format!("'{o}.{role}'"))
                 .collect();
             list.join(", ")
@@ -201,7 +210,7 @@ impl Materials {
             sequence: 0,
             organizations,
             orderers: orderers.collect(),
-            orderer_quorum: 2,
+            orderer_quorum: majority(of(Kind::Orderer).count())?,
             limits: Some(pb::ChannelLimits {
                 window_ms: WINDOW_MS,
                 block_transactions_max: 500,
@@ -220,8 +229,8 @@ impl Materials {
                 .map(|(_, c)| c.certificate.der().clone())
                 .collect(),
             orderers_ever: of(Kind::Orderer).count() as u64,
-            custodians: ORGANIZATIONS.map(str::to_owned).to_vec(),
-            custodian_threshold: 2,
+            custodians: self.organizations().map(str::to_owned).collect(),
+            custodian_threshold: majority(self.authorities.len())?,
         })
     }
 
@@ -263,6 +272,10 @@ impl Materials {
             roles: roles(),
         })
     }
+}
+
+fn majority(count: usize) -> anyhow::Result<u32> {
+    Ok(u32::try_from(count / 2 + 1)?)
 }
 
 /// The roles that certificates have: those of the contract, and those of nodes.

@@ -17,7 +17,7 @@ use crate::limits::{POLL, READY, STOP};
 use crate::materials::{Materials, User, node_config, user_folder};
 use crate::process::{Process, Signal, binary, now_ms, runs, send, terminate};
 use crate::relay;
-use crate::topology::{CHANNEL, CONTRACT, Kind, Node, ORGANIZATIONS, Port, Topology};
+use crate::topology::{CHANNEL, CONTRACT, Kind, Node, ORGANIZATION_NAMES, Port, Topology};
 
 /// The wire recorder among the processes, which else have the title of a node.
 const RECORDER: &str = "recorder";
@@ -606,7 +606,7 @@ pub fn down(folder: &Path) -> anyhow::Result<Vec<String>> {
 /// # Errors
 /// When it is no member.
 pub fn administrator(organization: &str) -> anyhow::Result<User> {
-    let organization = ORGANIZATIONS
+    let organization = ORGANIZATION_NAMES
         .into_iter()
         .find(|name| *name == organization)
         .with_context(|| format!("{organization} is no member"))?;
@@ -625,7 +625,7 @@ fn prepare(
     users: &[User],
 ) -> anyhow::Result<Vec<u8>> {
     let now = now_ms();
-    let materials = Materials::create(folder, now)?;
+    let materials = Materials::create(folder, topology.organizations(), now)?;
     let swarm_key = stela_ipfs::generate_swarm_key().to_key_file();
     write_secret(&folder.join("swarm.key"), swarm_key.as_bytes())?;
     let mut enrolled = Vec::new();
@@ -646,7 +646,7 @@ fn prepare(
             node_config(node, topology),
         )?;
     }
-    for organization in ORGANIZATIONS {
+    for organization in materials.organizations() {
         materials.enrol_user(&administrator(organization)?, topology)?;
     }
     for user in users {
@@ -692,9 +692,11 @@ fn text(path: &Path) -> anyhow::Result<&str> {
 /// When a file cannot be read.
 pub fn tls_settings(folder: &Path, tls: &Path) -> anyhow::Result<TlsSettings> {
     let mut roots = TlsRoots::new();
-    for organization in ORGANIZATIONS {
-        let pem = std::fs::read(folder.join(format!("public/tls-roots/{organization}.pem")))?;
-        roots = roots.add(&OrgId::new(organization)?, pem::parse(pem)?.contents())?;
+    for entry in std::fs::read_dir(folder.join("public/tls-roots"))? {
+        let path = entry?.path();
+        let organization = path.file_stem().and_then(|name| name.to_str());
+        let organization = OrgId::new(organization.context("a root has no name")?)?;
+        roots = roots.add(&organization, pem::parse(std::fs::read(&path)?)?.contents())?;
     }
     Ok(TlsSettings::new(TlsIdentity::load(tls)?, &roots)?)
 }

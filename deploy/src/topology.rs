@@ -1,5 +1,6 @@
 //! Who takes part in a network on one machine, and where each node answers.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::Context;
@@ -11,6 +12,15 @@ pub const CHANNEL: &str = "care";
 pub const CONTRACT: &str = "healthcare";
 /// The member organizations.
 pub const ORGANIZATIONS: [&str; 3] = ["HospitalA", "HospitalB", "HospitalC"];
+/// Every name that a member organization can have, beginning with [`ORGANIZATIONS`].
+pub const ORGANIZATION_NAMES: [&str; 6] = [
+    "HospitalA",
+    "HospitalB",
+    "HospitalC",
+    "HospitalD",
+    "HospitalE",
+    "HospitalF",
+];
 
 /// What nodes do, in the order in which they are listed.
 const KINDS: [Kind; 3] = [Kind::Orderer, Kind::Peer, Kind::Storage];
@@ -130,6 +140,40 @@ impl Topology {
         Ok(Self { nodes })
     }
 
+    /// A ledger alone, on free ports and without a recorder: one peer for each of so many
+    /// organizations, and so many orderers, which the organizations run in turn.
+    ///
+    /// # Errors
+    /// When there are no such numbers of them, or the machine has no free ports on its loopback.
+    pub fn ledger_on_free_ports(organizations: usize, orderers: usize) -> anyhow::Result<Self> {
+        let names = ORGANIZATION_NAMES.get(..organizations);
+        let names = names.filter(|names| !names.is_empty() && orderers > 0);
+        let names = names.context("a ledger has 1 to 6 organizations and at least one orderer")?;
+        let orderers = (0..orderers).map(|place| (Kind::Orderer, place));
+        let peers = (0..organizations).map(|place| (Kind::Peer, place));
+        let roles: Vec<(Kind, usize)> = orderers.chain(peers).collect();
+        let ports = free_ports(roles.len())?;
+        let node = |((kind, place), listen): ((Kind, usize), SocketAddr)| Node {
+            organization: names[place % names.len()].to_owned(),
+            name: format!("{}{}", kind.role(), place / names.len()),
+            kind,
+            service: Port {
+                listen,
+                public: listen,
+            },
+            swarm: None,
+            daemon: None,
+        };
+        let nodes = roles.into_iter().zip(ports).map(node).collect();
+        Ok(Self { nodes })
+    }
+
+    /// The organizations that run nodes, in the order of their names.
+    pub fn organizations(&self) -> BTreeSet<&str> {
+        let names = self.nodes.iter().map(|node| node.organization.as_str());
+        names.collect()
+    }
+
     /// The same nodes, found where they listen: there is no recorder before their ports.
     #[must_use]
     pub fn unrecorded(mut self) -> Self {
@@ -198,4 +242,27 @@ pub(crate) fn free_ports(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
         .iter()
         .map(TcpListener::local_addr)
         .collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orderers_of_one_organization_have_different_names() {
+        let topology = Topology::ledger_on_free_ports(2, 3).unwrap();
+        let titles: Vec<String> = topology.nodes.iter().map(Node::title).collect();
+        assert_eq!(
+            titles,
+            [
+                "HospitalA/orderer0",
+                "HospitalB/orderer0",
+                "HospitalA/orderer1",
+                "HospitalA/peer0",
+                "HospitalB/peer0",
+            ]
+        );
+        assert!(Topology::ledger_on_free_ports(7, 3).is_err());
+        assert!(Topology::ledger_on_free_ports(2, 0).is_err());
+    }
 }
