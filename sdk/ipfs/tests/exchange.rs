@@ -214,6 +214,19 @@ async fn an_outsider_with_the_key_but_not_on_the_list_is_refused() {
 }
 
 #[tokio::test]
+async fn who_connects_many_times_at_once_is_connected() {
+    let key = generate_swarm_key();
+    let (one, two) = (Local::start(&key).await, Local::start(&key).await);
+    two.node.allow(one.name()).await;
+    one.node.allow(two.name()).await;
+    let address = two.node.listen_addresses().remove(0);
+    let dials = (0..32).map(|_| one.node.connect(address.clone()));
+    for connected in futures::future::join_all(dials).await {
+        assert_eq!(connected.expect("a connection"), two.node.peer_id());
+    }
+}
+
+#[tokio::test]
 async fn disallowing_a_member_closes_its_connection() {
     let key = generate_swarm_key();
     let (one, two) = (Local::start(&key).await, Local::start(&key).await);

@@ -10,7 +10,7 @@ use cid::Cid;
 use futures::StreamExt;
 use libp2p::identity::Keypair;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{self, ConnectionId, Swarm, SwarmEvent};
+use libp2p::swarm::{self, ConnectionId, DialError, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -277,11 +277,22 @@ impl Driver {
         let connection = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => drop(self.dials.insert(connection, (peer, reply))),
-            Err(error) => {
-                let reason = error.to_string();
-                let _ = reply.send(Err(ConnectError::Failed { peer, reason }));
-            }
+            Err(error) => self.dial_failed(peer, &error, reply),
         }
+    }
+
+    /// A dial that has failed does not matter when another one has succeeded meanwhile: of those that
+    /// were begun at the same time, only so many connections are kept.
+    pub(super) fn dial_failed(&mut self, peer: PeerId, error: &DialError, reply: ConnectReply) {
+        let connected = match self.swarm.is_connected(&peer) {
+            true => Ok(peer),
+            false => Err(ConnectError::Failed {
+                peer,
+                reason: error.to_string(),
+            }),
+        };
+        // Whoever has gone away does not mind.
+        let _ = reply.send(connected);
     }
 
     /// Dials a member under all addresses that are known, unless it is connected.

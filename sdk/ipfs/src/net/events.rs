@@ -9,7 +9,6 @@ use super::behaviour::BehaviourEvent;
 use super::driver::Driver;
 use super::{Counters, addresses};
 use crate::bitswap;
-use crate::error::ConnectError;
 
 impl Driver {
     /// Takes in one event.
@@ -52,8 +51,7 @@ impl Driver {
             } => {
                 tracing::debug!(peer = ?peer_id, %error, "a dial has failed");
                 if let Some((peer, reply)) = self.dials.remove(&connection_id) {
-                    let reason = error.to_string();
-                    let _ = reply.send(Err(ConnectError::Failed { peer, reason }));
+                    self.dial_failed(peer, &error, reply);
                 }
             }
             SwarmEvent::IncomingConnectionError {
