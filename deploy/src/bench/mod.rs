@@ -361,7 +361,6 @@ fn summary(
         done_per_s: done as f64 / measured_s,
         latency: Latency::of(due().map(|s| s.done.saturating_sub(s.due))),
         endorse_p50_ms: p50_ms(&|s| s.call.endorse),
-        submit_p50_ms: p50_ms(&|s| s.call.submit),
         commit_p50_ms: p50_ms(&|s| s.call.commit),
         refused,
         refused_retryable: taken.samples.iter().filter(retryable).count() as u64,

@@ -101,9 +101,7 @@ pub struct Run {
     pub latency: Latency,
     /// The first part of that: until the endorsements are here. For a question all of it.
     pub endorse_p50_ms: f64,
-    /// The second: until the orderers have the envelope.
-    pub submit_p50_ms: f64,
-    /// The third: until the verdict is here.
+    /// The second: until the verdict is here.
     pub commit_p50_ms: f64,
     /// Calls that nodes refused before they were ordered, by code, over the whole run.
     pub refused: BTreeMap<&'static str, u64>,

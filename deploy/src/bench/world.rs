@@ -9,7 +9,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use serde::Serialize;
 use stela_client::{
-    CommitStatus, EndorseError, Proposal, ProposalBuilder, SideData, SubmitError, Transaction,
+    CommitError, CommitStatus, EndorseError, Proposal, ProposalBuilder, SideData, SubmitError,
+    Transaction,
 };
 use stela_consent::{Actor, Category, Confidentiality, Consent, Hex, Id, Provision, Purpose, Role};
 use stela_healthcare::request::{
@@ -109,8 +110,6 @@ pub(super) struct Call {
     pub(super) outcome: Outcome,
     /// From the beginning until the endorsements were there.
     pub(super) endorse: Duration,
-    /// From then until the orderers had the envelope.
-    pub(super) submit: Duration,
     /// From then until the verdict was here.
     pub(super) commit: Duration,
 }
@@ -500,11 +499,10 @@ async fn make(proposal: anyhow::Result<ProposalBuilder>, is_ordered: bool) -> Ca
             Err(error) => refused(&error.source),
         },
     };
-    let [endorse, submit, commit] = laps.lasted;
+    let [endorse, commit] = laps.lasted;
     Call {
         outcome,
         endorse,
-        submit,
         commit,
     }
 }
@@ -520,18 +518,17 @@ async fn order(proposal: &Proposal, laps: &mut Laps) -> Outcome {
 }
 
 async fn submit(transaction: &Transaction, laps: &mut Laps) -> Outcome {
-    let submitted = transaction.submit().await;
+    let told = transaction.submit_once(BENCH_COMMIT).await;
     laps.end(1);
-    let commit = match submitted {
-        Ok(commit) => commit,
-        Err(SubmitError { source, .. }) if is_ambiguous(source.code) => {
-            return Outcome::Unsure(transaction.id());
+    match told {
+        Ok(Some(status)) => Outcome::Committed(status),
+        Ok(None) => Outcome::Unseen(transaction.id()),
+        Err(CommitError::Submit(SubmitError { source, .. })) if is_ambiguous(source.code) => {
+            Outcome::Unsure(transaction.id())
         }
-        Err(error) => return refused(&error.source),
-    };
-    let status = commit.status(BENCH_COMMIT).await;
-    laps.end(2);
-    status.map_or(Outcome::Unseen(transaction.id()), Outcome::Committed)
+        Err(CommitError::Submit(error)) => refused(&error.source),
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
 }
 
 fn refused(error: &RpcError) -> Outcome {
@@ -549,14 +546,14 @@ fn is_ambiguous(code: ErrorCode) -> bool {
 /// How long each part of a call lasted.
 struct Laps {
     since: Instant,
-    lasted: [Duration; 3],
+    lasted: [Duration; 2],
 }
 
 impl Laps {
     fn begin() -> Self {
         Self {
             since: Instant::now(),
-            lasted: [Duration::ZERO; 3],
+            lasted: [Duration::ZERO; 2],
         }
     }
 

@@ -106,6 +106,18 @@ impl Transaction {
         Ok(self.network.commit(self.id))
     }
 
+    /// Hands the envelope to an orderer, and waits at the gateway for the verdict. Nothing when none
+    /// was seen there within `wait`: then it is enqueued, and may be committed later.
+    ///
+    /// # Errors
+    /// [`CommitError`] when no endpoint took it, or the verdict is none that this program knows. Nothing
+    /// is tried again.
+    pub async fn submit_once(&self, wait: Duration) -> Result<Option<CommitStatus>, CommitError> {
+        let told = submit(&self.network, self.id, &self.envelope, wait).await?;
+        told.map(|told| self.network.commit(self.id).check(told))
+            .transpose()
+    }
+
     /// Submits and waits for the verdict; when none is seen for a while
     /// ([`Timeouts::resubmit`](crate::Timeouts::resubmit)), submits the identical envelope again,
     /// until the deadline.
