@@ -62,6 +62,14 @@ pub(super) struct Taken {
     pub(super) unsent: u64,
 }
 
+impl Taken {
+    /// When the last call was over, in seconds from the beginning of the run.
+    pub(super) fn ended_s(&self) -> f64 {
+        let ended = self.samples.iter().map(|sample| sample.done);
+        ended.max().unwrap_or_default().as_secs_f64()
+    }
+}
+
 /// Makes calls at that pace, and waits for all that were begun.
 ///
 /// # Errors

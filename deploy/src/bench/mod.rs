@@ -359,6 +359,7 @@ fn summary(
         pace,
         measured_s,
         done_per_s: done as f64 / measured_s,
+        done_per_s_to_the_end: samples.len() as f64 / taken.ended_s().max(measured_s),
         latency: Latency::of(due().map(|s| s.done.saturating_sub(s.due))),
         endorse_p50_ms: p50_ms(&|s| s.call.endorse),
         commit_p50_ms: p50_ms(&|s| s.call.commit),

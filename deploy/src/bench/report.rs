@@ -97,6 +97,9 @@ pub struct Run {
     pub measured_s: f64,
     /// Calls that were answered or committed as valid in it, in a second.
     pub done_per_s: f64,
+    /// The same over the whole run, from its beginning until the last call was over: at a rate that is
+    /// too high, what is behind at the end of the measured part is done after it.
+    pub done_per_s_to_the_end: f64,
     /// How long those took that were due in it.
     pub latency: Latency,
     /// The first part of that: until the endorsements are here. For a question all of it.
@@ -390,7 +393,10 @@ impl Run {
             .iter()
             .map(|(code, count)| format!("{count} {code}"));
         let unsent = (self.unsent > 0).then(|| format!("{} unsent", self.unsent));
-        let all: Vec<String> = refused.chain(conflicts).chain(unsent).collect();
+        let behind = self.done_per_s_to_the_end;
+        let late = matches!(self.pace, Pace::PerSecond(rate) if behind < 0.9 * rate);
+        let late = late.then(|| format!("{behind:.0} per s to the end"));
+        let all: Vec<String> = refused.chain(conflicts).chain(unsent).chain(late).collect();
         all.join(", ")
     }
 }
