@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use stela_protocol::{BlockNumber, ChannelId, ErrorCode, RpcError, pb};
@@ -197,12 +197,14 @@ impl Driver {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
         while !self.chain.is_removed() {
+            let pause = self.chain.pause_ms(now_ms()).map(Duration::from_millis);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 _ = ticks.tick() => self.chain.handle(Input::Tick, now_ms())?,
                 Some(input) = self.consensus_queue.recv() => self.chain.handle(input, now_ms())?,
                 Some(submission) = self.submit_queue.recv() => self.submit(submission),
+                () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
             }
             self.take_what_waits()?;
             self.carry_out()?;
@@ -294,7 +296,6 @@ mod tests {
     use crate::channel::Channel;
     use crate::consortium::{CHANNEL, Consortium, encoded, registration, sign};
     use crate::layout::FAMILIES;
-    use std::time::Duration;
     use stela_identity::tls::{TlsRoots, TlsSettings};
     use stela_protocol::transaction::Envelope;
     use stela_store::MemoryKv;

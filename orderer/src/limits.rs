@@ -25,6 +25,10 @@ pub const ENTRY_CACHE_BYTES_MAX: usize = 32 << 20;
 pub const ENTRIES_PER_MESSAGE_MAX: usize = 10_000;
 /// Blocks that are proposed and not applied.
 pub const BLOCKS_IN_FLIGHT_MAX: usize = 1;
+/// Milliseconds from one block to the next for each envelope of the first one beyond one.
+pub const CUT_PAUSE_PER_ENVELOPE_MS: u64 = 4;
+/// The longest of these pauses.
+pub const CUT_PAUSE_MS_MAX: u64 = 40;
 
 // ----------------------------------------------------------------------- compaction and catching up
 

@@ -8,18 +8,36 @@ use stela_protocol::{BlockNumber, Message};
 use super::{Chain, ChainFault, InFlight};
 use crate::channel::Change;
 use crate::codec;
-use crate::limits::BLOCKS_IN_FLIGHT_MAX;
+use crate::limits::{BLOCKS_IN_FLIGHT_MAX, CUT_PAUSE_MS_MAX, CUT_PAUSE_PER_ENVELOPE_MS};
+
+/// The block that was cut last by this node.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LastCut {
+    at_ms: u64,
+    /// Of envelopes.
+    count: usize,
+}
+
+impl LastCut {
+    fn pause_end_ms(self) -> u64 {
+        let more = u64::try_from(self.count.saturating_sub(1)).unwrap_or(u64::MAX);
+        let pause_ms = more.saturating_mul(CUT_PAUSE_PER_ENVELOPE_MS);
+        self.at_ms.saturating_add(pause_ms.min(CUT_PAUSE_MS_MAX))
+    }
+}
 
 impl Chain {
-    /// Cuts at once while nothing is in flight, so that no timer stands in the way of an idle
-    /// system; while something is, only what fills a block.
+    /// Cuts at once while nothing is in flight and little was cut before, so that no timer stands in
+    /// the way of an idle system. While something is in flight, only what fills a block. After a block
+    /// of many envelopes there is a pause that grows with them: under load a block costs every node
+    /// more than its envelopes do, and there would be too many small ones.
     pub(super) fn cut(&mut self, now_ms: u64) -> Result<(), ChainFault> {
         while self.may_cut() {
             let proposed = if self.pending.next_stands_alone() {
                 self.in_flight.is_empty() && self.propose_change(now_ms)?
             } else {
                 let cut = self.cutter.cut(self.pending.sizes());
-                let due = self.in_flight.is_empty() || cut.full;
+                let due = cut.full || self.in_flight.is_empty() && !self.pauses(now_ms);
                 cut.count > 0 && due && self.propose_next(cut.count, now_ms)?
             };
             if !proposed {
@@ -39,6 +57,18 @@ impl Chain {
             && self.pending.waiting() > 0
     }
 
+    /// For how many milliseconds envelopes wait for nothing but the end of a pause; nothing when none
+    /// does.
+    pub fn pause_ms(&self, now_ms: u64) -> Option<u64> {
+        let waits = self.may_cut() && self.in_flight.is_empty() && self.pauses(now_ms);
+        waits.then(|| self.last_cut.pause_end_ms().saturating_sub(now_ms))
+    }
+
+    /// A clock that was set back ends a pause.
+    fn pauses(&self, now_ms: u64) -> bool {
+        (self.last_cut.at_ms..self.last_cut.pause_end_ms()).contains(&now_ms)
+    }
+
     fn propose_next(&mut self, count: usize, now_ms: u64) -> Result<bool, ChainFault> {
         let newest = self.in_flight.back();
         let (tip, tip_hash) = newest.map_or((&self.head, self.head_hash), |block| {
@@ -47,6 +77,10 @@ impl Chain {
         let (number, last_config) = (tip.number.next(), tip.last_config);
         let time_ms = now_ms.max(tip.time_ms);
         let envelopes = self.pending.propose(count);
+        self.last_cut = LastCut {
+            at_ms: now_ms,
+            count,
+        };
         let id = self.channel.id().clone();
         let block = Block::new(id, number, tip_hash, last_config, time_ms, envelopes);
         self.propose(block, None)

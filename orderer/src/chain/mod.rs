@@ -46,6 +46,7 @@ use self::catchup::CatchUp;
 pub use self::interface::{
     ChainFault, ChainSettings, ChainView, Input, Outgoing, Step, SubmitError,
 };
+use self::lead::LastCut;
 use crate::blocks::Blocks;
 use crate::channel::Channel;
 use crate::codec;
@@ -88,6 +89,7 @@ pub struct Chain {
     pending: Pending,
     cutter: Cutter,
     may_cut_in_term: u64,
+    last_cut: LastCut,
     in_flight: VecDeque<InFlight>,
 
     signatures: Signatures,
@@ -172,6 +174,7 @@ impl Chain {
             pending: Pending::default(),
             cutter: Cutter::new(&channel.config().limits, channel.config().orderers.len()),
             may_cut_in_term: 0,
+            last_cut: LastCut::default(),
             in_flight: VecDeque::new(),
             signatures: Signatures::new(blocks.clone()),
             announce: Vec::new(),

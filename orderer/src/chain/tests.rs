@@ -4,7 +4,7 @@ mod config;
 use super::*;
 use crate::consortium::{CHANNEL, Consortium, encoded, registration};
 use crate::layout::{FAMILIES, LOG, key};
-use crate::limits::FORWARD_AGAIN_TICKS;
+use crate::limits::{CUT_PAUSE_MS_MAX, CUT_PAUSE_PER_ENVELOPE_MS, FORWARD_AGAIN_TICKS};
 use raft::eraftpb::{Entry, MessageType};
 use stela_protocol::transaction::{Envelope, Signed, envelope};
 use stela_protocol::{Message as _, hash};
@@ -84,14 +84,22 @@ impl Bench {
     }
 
     fn carry_out(&mut self) {
-        while self.step_unwritten() {
+        self.carry_out_at(NOW);
+    }
+
+    fn carry_out_at(&mut self, now_ms: u64) {
+        while self.step_unwritten_at(now_ms) {
             self.chain.written().unwrap();
         }
     }
 
     /// Sends and writes, but does not say that it is written.
     fn step_unwritten(&mut self) -> bool {
-        let Some(step) = self.chain.poll(NOW).unwrap() else {
+        self.step_unwritten_at(NOW)
+    }
+
+    fn step_unwritten_at(&mut self, now_ms: u64) -> bool {
+        let Some(step) = self.chain.poll(now_ms).unwrap() else {
             return false;
         };
         self.sent.extend(step.send);
@@ -228,9 +236,48 @@ fn a_full_queue_becomes_blocks_of_the_configured_size() {
     for _ in 0..25 {
         bench.chain.submit(bench.envelope()).unwrap();
     }
+    bench.carry_out_at(NOW + CUT_PAUSE_MS_MAX);
+    let sizes = [1, 2].map(|number| bench.stored(number).envelopes.len());
+    assert_eq!(sizes, [10, 10]);
+    bench.carry_out_at(NOW + 2 * CUT_PAUSE_MS_MAX);
+    assert_eq!(bench.stored(3).envelopes.len(), 5);
+}
+
+#[test]
+fn after_a_block_of_many_comes_a_pause_that_grows_with_them() {
+    for (count, pause_ms) in [
+        (1, 0),
+        (2, CUT_PAUSE_PER_ENVELOPE_MS),
+        (3, 2 * CUT_PAUSE_PER_ENVELOPE_MS),
+        (9, 8 * CUT_PAUSE_PER_ENVELOPE_MS),
+    ] {
+        let mut bench = Bench::new(1);
+        for _ in 0..count {
+            bench.chain.submit(bench.envelope()).unwrap();
+        }
+        bench.carry_out();
+        assert_eq!(bench.chain.pause_ms(NOW), None, "nothing waits");
+        bench.chain.submit(bench.envelope()).unwrap();
+        if let Some(before_ms) = u64::checked_sub(pause_ms, 1) {
+            bench.carry_out_at(NOW + before_ms);
+            assert_eq!(bench.chain.view().head, BlockNumber(1), "{count}");
+            assert_eq!(bench.chain.pause_ms(NOW + before_ms), Some(1), "{count}");
+        }
+        bench.carry_out_at(NOW + pause_ms);
+        assert_eq!(bench.chain.view().head, BlockNumber(2), "{count}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_make_a_pause_longer() {
+    let mut bench = Bench::new(1);
+    for _ in 0..9 {
+        bench.chain.submit(bench.envelope()).unwrap();
+    }
     bench.carry_out();
-    let sizes = [1, 2, 3].map(|number| bench.stored(number).envelopes.len());
-    assert_eq!(sizes, [10, 10, 5]);
+    bench.chain.submit(bench.envelope()).unwrap();
+    bench.carry_out_at(NOW - 1);
+    assert_eq!(bench.chain.view().head, BlockNumber(2));
 }
 
 #[test]
