@@ -4,7 +4,8 @@
 //! the few procedures that run once or more for each transaction that is most of their cost. Here
 //! they share a stream, and what is ready at the same time shares a record of TLS and a system call.
 //! Answers come in any order. Neither side can make the other hold more than
-//! [`CALLS_MAX`](limits::CALLS_MAX) calls: beyond that it is not read from.
+//! [`CALLS_BYTES_MAX`](limits::CALLS_BYTES_MAX) bytes of calls and one more: beyond that it is not read
+//! from.
 //!
 //! [`Calls`] is the caller's end, [`CallsService`] the other one.
 

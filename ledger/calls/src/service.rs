@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::limits::{CALLS_MAX, WAITING_MAX};
+use crate::limits::{CALL_BYTES_MIN, CALLS_BYTES_MAX, WAITING_MAX};
 
 /// A node that answers calls.
 pub trait Callee: Send + Sync + 'static {
@@ -85,18 +85,19 @@ async fn serve<C: Callee>(
     mut calls: Streaming<pb::Call>,
     answers: Answers,
 ) {
-    let (stop, places) = (callee.stop(), Arc::new(Semaphore::new(CALLS_MAX)));
+    let (stop, room) = (callee.stop(), Arc::new(Semaphore::new(CALLS_BYTES_MAX)));
     loop {
         let next = async {
-            let place = places.clone().acquire_owned().await.ok()?;
-            Some((place, calls.message().await.ok()??))
+            let call = calls.message().await.ok()??;
+            let place = room.clone().acquire_many_owned(weight(&call)).await.ok()?;
+            Some((place, call))
         };
         let next = tokio::select! {
             () = stop.cancelled() => None,
             () = answers.closed() => None,
             next = next => next,
         };
-        // What was read is answered before the stream ends.
+        // What is being worked on is answered before the stream ends.
         let Some((place, call)) = next else { return };
         let (callee, caller, answers) = (callee.clone(), caller.clone(), answers.clone());
         tokio::spawn(async move {
@@ -107,6 +108,12 @@ async fn serve<C: Callee>(
             drop(place);
         });
     }
+}
+
+/// What a call takes of the room for calls.
+fn weight(call: &pb::Call) -> u32 {
+    let bytes = call.request.len().clamp(CALL_BYTES_MIN, CALLS_BYTES_MAX);
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 async fn answer<C: Callee>(callee: Arc<C>, caller: Option<PeerTls>, call: pb::Call) -> pb::Answer {

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::CALLS_MAX;
+use crate::limits::{CALLS_BYTES_MAX, CALLS_MAX};
 use crate::{Callee, Calls, CallsService, reply};
 
 /// From 2020 to 2100: TLS goes by the machine's clock.
@@ -26,6 +26,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// everything else.
 struct Node {
     places: Semaphore,
+    /// Calls that were begun.
     working: watch::Sender<usize>,
     answered: AtomicUsize,
     stop: CancellationToken,
@@ -116,6 +117,15 @@ async fn working(node: &Node, count: usize) {
     );
 }
 
+/// Nothing is answered meanwhile.
+async fn no_more_begin(node: &Node) {
+    let mut working = node.working.subscribe();
+    let begun = *working.borrow_and_update();
+    let more = working.wait_for(|working| *working > begun);
+    let more = tokio::time::timeout(Duration::from_millis(500), more).await;
+    assert!(more.is_err(), "more than {begun} are worked on");
+}
+
 #[tokio::test]
 async fn each_call_gets_its_own_answer_in_any_order() {
     let (node, calls) = start(0).await;
@@ -163,11 +173,38 @@ async fn no_more_calls_are_worked_on_than_allowed_and_none_is_lost() {
         })
         .collect();
     working(&node, CALLS_MAX).await;
+    no_more_begin(&node).await;
     node.places.add_permits(all);
     for answer in waiting {
         assert_eq!(soon(answer).await.unwrap(), Ok(7));
     }
     assert_eq!(node.answered.load(Ordering::Relaxed), all);
+}
+
+#[tokio::test]
+async fn large_calls_take_more_of_the_room() {
+    let (node, calls) = start(0).await;
+    let fit = CALLS_BYTES_MAX / (4 << 20);
+    let waiting: Vec<_> = (0..fit + 2)
+        .map(|_| {
+            let calls = calls.clone();
+            tokio::spawn(async move {
+                let request = pb::SubmitRequest {
+                    envelope: vec![7; 4 << 20].into(),
+                    ..Default::default()
+                };
+                let call = calls.call(Procedure::GatewaySubmit, &request);
+                soon::<Result<pb::SubmitResponse, RpcError>>(call).await
+            })
+        })
+        .collect();
+    // Each request is a little larger than its envelope, so one less fits.
+    working(&node, fit - 1).await;
+    no_more_begin(&node).await;
+    node.places.add_permits(fit + 2);
+    for answer in waiting {
+        assert!(soon(answer).await.unwrap().is_ok());
+    }
 }
 
 #[tokio::test]
