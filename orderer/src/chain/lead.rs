@@ -29,8 +29,8 @@ impl LastCut {
 impl Chain {
     /// Cuts at once while nothing is in flight and little was cut before, so that no timer stands in
     /// the way of an idle system. While something is in flight, only what fills a block. After a block
-    /// of many envelopes there is a pause that grows with them: under load a block costs every node
-    /// more than its envelopes do, and there would be too many small ones.
+    /// of many envelopes there is a pause that grows with them: a block costs every node a write, a
+    /// delivery and signatures, and under load there would be too many small ones.
     pub(super) fn cut(&mut self, now_ms: u64) -> Result<(), ChainFault> {
         while self.may_cut() {
             let proposed = if self.pending.next_stands_alone() {

@@ -25,7 +25,7 @@ pub struct Timeouts {
     pub evaluate: Duration,
     /// One round of endorsements at one endpoint.
     pub endorse: Duration,
-    /// Handing one envelope to one endpoint.
+    /// Handing one envelope to one endpoint; what is waited there for its verdict comes on top.
     pub submit: Duration,
     /// Any other question, and the opening of a stream.
     pub request: Duration,
