@@ -36,6 +36,8 @@
 //! Reads see the state as it was when the invocation began, as in Fabric: never the invocation's
 //! own writes.
 
+#[cfg(any(target_arch = "wasm32", test))]
+mod arena;
 mod error;
 pub mod json;
 mod key;

@@ -3,6 +3,7 @@
 use std::panic::PanicHookInfo;
 
 use crate::Contract;
+use crate::arena::Arena;
 use crate::error::ContractError;
 use crate::key::{Key, KeyRange};
 use crate::ledger::{
@@ -10,6 +11,9 @@ use crate::ledger::{
 };
 
 use bindings::stela::chaincode::{context, events, history, logging, outcome, state};
+
+#[global_allocator]
+static MEMORY: Arena = Arena::new();
 
 #[allow(
     missing_docs,
