@@ -9,6 +9,8 @@ use crate::limits::{MODULES_MAX, RuntimeLimits};
 /// Bytes of memory that a pooled instance keeps mapped between uses; they are cleared by hand,
 /// which is cheaper than unmapping them.
 const KEEP_RESIDENT_BYTES: usize = 2 << 20;
+/// The same for a table.
+const KEEP_RESIDENT_TABLE_BYTES: usize = 256 << 10;
 const MEMORIES_PER_COMPONENT: u32 = 2;
 const TABLES_PER_COMPONENT: u32 = 8;
 
@@ -51,6 +53,7 @@ fn pool(limits: &RuntimeLimits) -> PoolingAllocationConfig {
         .max_memory_size(limits.memory_bytes)
         .table_elements(limits.table_elements)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_TABLE_BYTES)
         .max_unused_warm_slots(instances)
         .pagemap_scan(Enabled::Auto);
     pool
