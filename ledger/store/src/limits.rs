@@ -39,3 +39,5 @@ pub const WRITE_BUFFER_BYTES: usize = 16 << 20;
 pub const WAL_BYTES_MAX: u64 = 128 << 20;
 /// Bytes of one of RocksDB's own text logs; two are kept.
 pub const INFO_LOG_BYTES_MAX: usize = 1 << 20;
+/// The part of a family's memory for writes that a filter over its keys takes.
+pub const MEMTABLE_FILTER_RATIO: f64 = 0.02;

@@ -14,7 +14,9 @@ use crate::error::StoreError;
 use crate::kv::{
     Direction, Durability, Family, Kv, KvRead, Operation, WriteBatch, check_keys, check_limit,
 };
-use crate::limits::{BLOCK_CACHE_BYTES, INFO_LOG_BYTES_MAX, WAL_BYTES_MAX, WRITE_BUFFER_BYTES};
+use crate::limits::{
+    BLOCK_CACHE_BYTES, INFO_LOG_BYTES_MAX, MEMTABLE_FILTER_RATIO, WAL_BYTES_MAX, WRITE_BUFFER_BYTES,
+};
 
 /// What all databases of a process share: one cache, so that its size is the process's.
 #[derive(Clone)]
@@ -42,6 +44,8 @@ impl RocksSettings {
         options.set_max_total_wal_size(WAL_BYTES_MAX);
         options.set_bytes_per_sync(1 << 20);
         options.set_max_background_jobs(2);
+        // Each database has one writer.
+        options.set_allow_concurrent_memtable_write(false);
         options.set_max_open_files(512);
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(INFO_LOG_BYTES_MAX);
@@ -60,6 +64,9 @@ impl RocksSettings {
         options.set_block_based_table_factory(&table);
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+        // Most keys that are looked up are not there, such as the ids of new transactions.
+        options.set_memtable_whole_key_filtering(true);
+        options.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER_RATIO);
         options.set_level_compaction_dynamic_level_bytes(true);
         options
     }
