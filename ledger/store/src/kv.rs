@@ -135,6 +135,11 @@ impl WriteBatch {
         }
     }
 
+    /// Makes the changes of another batch after these.
+    pub fn append(&mut self, other: Self) {
+        self.operations.extend(other.operations);
+    }
+
     /// How many changes there are.
     pub fn len(&self) -> usize {
         self.operations.len()

@@ -36,6 +36,7 @@ pub use self::records::{
     Note, SidePromise, SideRecord, SideState, StateWrite, StoredBlock, TransactionRecord,
     VersionedValue,
 };
+use self::side::Arriving;
 use self::usage::Usage;
 pub use self::walk::{Change, Changes, StateEntries, StateEntry};
 use crate::error::StoreError;
@@ -51,6 +52,8 @@ pub struct PeerLedger {
     notes: RwLock<NoteIndex>,
     /// Held while anything is written.
     writer: Mutex<Writer>,
+    /// Side items that are written by whoever has the writer next.
+    arriving: Mutex<Vec<Arc<Arriving>>>,
 }
 
 struct Writer {
@@ -78,6 +81,7 @@ impl PeerLedger {
             head: RwLock::new(head),
             notes: RwLock::new(notes),
             writer: Mutex::new(writer),
+            arriving: Mutex::default(),
         })
     }
 

@@ -8,6 +8,7 @@
 //! another transaction can repeat it; that transaction neither gets nor touches the item.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use stela_protocol::limits::{ORGANIZATIONS_MAX, SALT_BYTES, SIDE_BYTES_MAX};
@@ -16,11 +17,20 @@ use stela_protocol::{Fingerprint, Hash32, TransactionId, hash, key};
 use super::read::LedgerRead;
 use super::records::{BlockCommit, MissingSide, PendingSide, SidePromise, SideRecord, SideState};
 use super::usage::{Share, Usage};
-use super::{PeerLedger, Settled};
+use super::{PeerLedger, Settled, Writer};
 use crate::error::StoreError;
 use crate::kv::{Direction, KvRead, WriteBatch, scan, scan_by};
 use crate::layout;
 use crate::limits::{SIDE_PAGE_ENTRIES, SIDE_PURGE_BATCH};
+
+/// Items that wait for the writer.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    creator: Fingerprint,
+    records: Vec<SideRecord>,
+    /// What became of them.
+    outcome: OnceLock<Result<(), StoreError>>,
+}
 
 impl PeerLedger {
     /// Keeps the items of one proposal of `creator`, durably, until their transaction is
@@ -37,22 +47,69 @@ impl PeerLedger {
         records: Vec<SideRecord>,
     ) -> Result<(), StoreError> {
         records.iter().try_for_each(check_item)?;
+        let own = Arc::new(Arriving {
+            creator,
+            records,
+            outcome: OnceLock::new(),
+        });
+        self.arriving.lock().push(own.clone());
         let mut writer = self.writer.lock();
+        // Whoever had the writer before may have written these, too.
+        if own.outcome.get().is_none() {
+            let together = std::mem::take(&mut *self.arriving.lock());
+            self.write_arriving(&mut writer, &together);
+        }
+        own.outcome
+            .get()
+            .cloned()
+            .unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Writes what arrived together, so that one fsync does for all of it.
+    fn write_arriving(&self, writer: &mut Writer, together: &[Arc<Arriving>]) {
         let mut batch = WriteBatch::new();
-        let mut more = Share::default();
         let mut seen = BTreeSet::new();
-        for record in records {
-            if seen.insert((record.commitment, record.transaction)) {
-                self.add_item(&mut batch, &mut more, creator, record)?;
+        let mut added = Vec::new();
+        for arriving in together {
+            match self.add_items(&mut batch, &mut seen, writer, arriving) {
+                Ok(more) => added.push((arriving, more)),
+                Err(error) => drop(arriving.outcome.set(Err(error))),
             }
         }
-        if batch.is_empty() {
-            return Ok(());
+        let written = match batch.is_empty() {
+            true => Ok(()),
+            false => self.write(writer, batch),
+        };
+        for (arriving, more) in added {
+            if written.is_err() {
+                writer.usage.withdraw(&arriving.creator, more);
+            }
+            // It has no outcome yet: each arrives once.
+            let _ = arriving.outcome.set(written.clone());
         }
-        writer.usage.check(&creator, more)?;
-        self.write(&mut writer, batch)?;
-        writer.usage.add(creator, more);
-        Ok(())
+    }
+
+    /// Adds the items of one creator, all or none, and counts them as hers.
+    fn add_items(
+        &self,
+        batch: &mut WriteBatch,
+        seen: &mut BTreeSet<(Hash32, TransactionId)>,
+        writer: &mut Writer,
+        arriving: &Arriving,
+    ) -> Result<Share, StoreError> {
+        let (mut own, mut more) = (WriteBatch::new(), Share::default());
+        let mut new = BTreeSet::new();
+        for record in &arriving.records {
+            let id = (record.commitment, record.transaction);
+            if !seen.contains(&id) && new.insert(id) {
+                self.add_item(&mut own, &mut more, arriving.creator, record.clone())?;
+            }
+        }
+        writer.usage.check(&arriving.creator, more)?;
+        writer.usage.add(arriving.creator, more);
+        batch.append(own);
+        seen.append(&mut new);
+        Ok(more)
     }
 
     fn add_item(

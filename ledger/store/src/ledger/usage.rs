@@ -85,11 +85,16 @@ impl Usage {
             items: 1,
             bytes: pending.bytes,
         };
+        self.withdraw(&pending.creator, gone);
+    }
+
+    /// That much less of this creator waits.
+    pub(super) fn withdraw(&mut self, creator: &Fingerprint, gone: Share) {
         self.total = self.total.without(gone);
-        if let Some(own) = self.creators.get_mut(&pending.creator) {
+        if let Some(own) = self.creators.get_mut(creator) {
             *own = own.without(gone);
             if own.items == 0 {
-                self.creators.remove(&pending.creator);
+                self.creators.remove(creator);
             }
         }
     }
