@@ -100,13 +100,14 @@ async fn serve<C: Callee>(
         // What is being worked on is answered before the stream ends.
         let Some((place, call)) = next else { return };
         let (callee, caller, answers) = (callee.clone(), caller.clone(), answers.clone());
-        tokio::spawn(async move {
+        // In a box, since a task that is large is copied when it begins and when it ends.
+        tokio::spawn(Box::pin(async move {
             tokio::select! {
                 () = answers.closed() => {}
                 answer = answer(callee, caller, call) => drop(answers.send(Ok(answer)).await),
             }
             drop(place);
-        });
+        }));
     }
 }
 
