@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use stela_identity::config_update::{self, ConfigUpdateError};
-use stela_identity::{Certificate, CertificateError, Identity, IdentityCache, IdentityError};
+use stela_identity::{
+    Certificate, CertificateError, CombinedVerifier, Identity, IdentityCache, IdentityError,
+    SignatureToVerify,
+};
 use stela_protocol::config_update::ConfigUpdate;
 use stela_protocol::transaction::{
     Body, Envelope, Registration, Signed, TransactionError, TransactionHeader,
@@ -116,6 +119,7 @@ pub struct Admission {
     blocks: Blocks,
     /// Of those that a block has made known.
     identities: IdentityCache,
+    verifier: CombinedVerifier,
 }
 
 impl Admission {
@@ -126,6 +130,7 @@ impl Admission {
             in_force,
             blocks,
             identities: IdentityCache::default(),
+            verifier: CombinedVerifier::default(),
         }
     }
 
@@ -134,6 +139,40 @@ impl Admission {
     /// # Errors
     /// [`AdmissionError`] says why not.
     pub fn admit(&self, bytes: Bytes, now_ms: u64) -> Result<Admitted, AdmissionError> {
+        let (admitted, claim) = self.examine(bytes, now_ms)?;
+        if let Some(claim) = claim {
+            let signed = claim.signed.as_message();
+            let verified = signed
+                .key
+                .verify(signed.domain, signed.message, signed.signature);
+            claim.judge(verified.is_ok())?;
+        }
+        Ok(admitted)
+    }
+
+    /// The same, with the signatures of envelopes that come at the same time verified together.
+    ///
+    /// # Errors
+    /// [`AdmissionError`] says why not.
+    pub async fn admit_together(
+        &self,
+        bytes: Bytes,
+        now_ms: u64,
+    ) -> Result<Admitted, AdmissionError> {
+        let (admitted, claim) = self.examine(bytes, now_ms)?;
+        if let Some(claim) = claim {
+            let verified = self.verifier.verify(claim.signed.clone()).await;
+            claim.judge(verified.is_ok())?;
+        }
+        Ok(admitted)
+    }
+
+    /// All but the signature, which is left to be verified unless it was.
+    fn examine(
+        &self,
+        bytes: Bytes,
+        now_ms: u64,
+    ) -> Result<(Admitted, Option<Claim>), AdmissionError> {
         let channel = self.channel();
         let envelope = parse(&channel, bytes.clone(), now_ms)?;
         let identity = match &envelope.body {
@@ -144,14 +183,18 @@ impl Admission {
             }
             Body::Config(update) => {
                 check_update(&channel, &envelope.signed, update, now_ms)?;
-                return Ok(Admitted::parsed(&envelope, bytes));
+                return Ok((Admitted::parsed(&envelope, bytes), None));
             }
         };
-        let signed = &envelope.signed;
-        identity
-            .verify(hash::domain::ENVELOPE, &signed.bytes, &signed.signature)
-            .map_err(|_| AdmissionError::BadSignature(identity.fingerprint))?;
-        Ok(Admitted::parsed(&envelope, bytes))
+        let signed = SignatureToVerify {
+            key: identity.public_key,
+            domain: hash::domain::ENVELOPE,
+            message: envelope.signed.bytes.clone(),
+            signature: envelope.signed.signature,
+        };
+        let creator = identity.fingerprint;
+        let claim = Claim { creator, signed };
+        Ok((Admitted::parsed(&envelope, bytes), Some(claim)))
     }
 
     /// Admits an envelope that another orderer of the channel forwarded. That orderer has admitted
@@ -201,6 +244,21 @@ impl Admission {
         Ok(self
             .identities
             .validate(msp, &Certificate::from_der(&der)?, now_ms)?)
+    }
+}
+
+/// That somebody signed an envelope.
+struct Claim {
+    creator: Fingerprint,
+    signed: SignatureToVerify,
+}
+
+impl Claim {
+    fn judge(&self, valid: bool) -> Result<(), AdmissionError> {
+        match valid {
+            true => Ok(()),
+            false => Err(AdmissionError::BadSignature(self.creator)),
+        }
     }
 }
 

@@ -100,7 +100,7 @@ async fn open(node: &Arc<Node>, genesis: Block) -> Result<Channel, RpcError> {
     };
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(answer::fallen)?
+        .map_err(|_| answer::fallen())?
 }
 
 /// Refuses a first block before there is a database for it.

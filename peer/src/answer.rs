@@ -54,7 +54,7 @@ pub(crate) fn bad_signature(what: &str) -> RpcError {
 }
 
 /// What is answered when a thread of this program fell.
-pub(crate) fn fallen(_: tokio::task::JoinError) -> RpcError {
+pub(crate) fn fallen() -> RpcError {
     RpcError::new(
         ErrorCode::Internal,
         "the request was given up by a fault of this node",

@@ -12,7 +12,6 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -24,13 +23,14 @@ use stela_protocol::limits::PACKAGE_BYTES_MAX;
 use stela_protocol::{ContractName, ErrorCode, Hash32, Height, RpcError, hash};
 use stela_store::{StateSnapshot, StoreError};
 use tokio::process::Command;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Mutex;
 
 use crate::answer;
 use crate::limits::{
     COMPILE_TIMEOUT, COMPILER_WORDS_BYTES_MAX, PACKAGES_MAX, PROPOSALS_WAITING_MAX,
 };
 use crate::versions;
+use crate::workers::{Workers, processors};
 
 /// The exit code of the compiler for a package that is at fault.
 const REFUSED: i32 = 3;
@@ -49,6 +49,9 @@ pub enum PackagesError {
     /// The engine cannot start.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// The system has no threads to run contracts on.
+    #[error("no thread to run contracts on: {0}")]
+    Threads(io::Error),
 }
 
 /// The packages of a node.
@@ -60,7 +63,7 @@ pub(crate) struct Contracts {
     compiler: Option<PathBuf>,
     installed: RwLock<BTreeMap<Hash32, Contract>>,
     installing: Mutex<()>,
-    places: Places,
+    workers: Workers,
 }
 
 impl Contracts {
@@ -83,7 +86,8 @@ impl Contracts {
             compiler,
             installed: RwLock::default(),
             installing: Mutex::default(),
-            places: Places::new(contracts_at_once(), PROPOSALS_WAITING_MAX),
+            workers: Workers::start("contract", contracts_at_once(), PROPOSALS_WAITING_MAX)
+                .map_err(PackagesError::Threads)?,
         };
         for (hash, path) in found {
             match contracts.reopen(&hash, &path).await {
@@ -188,34 +192,30 @@ impl Contracts {
     async fn load(&self, package: Bytes) -> Result<(), RpcError> {
         let runtime = self.runtime.clone();
         let loaded = tokio::task::spawn_blocking(move || runtime.install(&package)).await;
-        let contract = loaded.map_err(answer::fallen)?.map_err(install_error)?;
+        let contract = loaded
+            .map_err(|_| answer::fallen())?
+            .map_err(install_error)?;
         self.installed
             .write()
             .insert(contract.package_hash(), contract);
         Ok(())
     }
 
-    /// Runs a contract on a snapshot, when a place is free.
+    /// Runs a contract on a snapshot, when a thread is free.
     pub(crate) async fn run(
         &self,
         contract: Contract,
         snapshot: StateSnapshot,
         invocation: Invocation,
     ) -> Result<Execution, RpcError> {
-        let place = self.places.take().await?;
         let work = move || {
-            // Whoever asked may go away; the place is taken until the contract has ended.
-            let _place = place;
             let view = View {
                 snapshot: &snapshot,
                 namespace: invocation.contract.clone(),
             };
             contract.invoke(&view, invocation)
         };
-        let execution = tokio::task::spawn_blocking(work)
-            .await
-            .map_err(answer::fallen)?;
-        execution.map_err(invoke_error)
+        self.workers.run(work).await?.map_err(invoke_error)
     }
 }
 
@@ -337,49 +337,9 @@ fn state_error(error: StoreError) -> StateError {
     StateError(error.to_string())
 }
 
-/// Places to run contracts at, and to wait for one.
-struct Places {
-    running: Arc<Semaphore>,
-    /// Those that run or wait.
-    admitted: Arc<Semaphore>,
-}
-
-struct Place {
-    _running: OwnedSemaphorePermit,
-    _admitted: OwnedSemaphorePermit,
-}
-
-impl Places {
-    fn new(running: usize, waiting: usize) -> Self {
-        Self {
-            running: Arc::new(Semaphore::new(running)),
-            admitted: Arc::new(Semaphore::new(running + waiting)),
-        }
-    }
-
-    async fn take(&self) -> Result<Place, RpcError> {
-        let overloaded = |_| {
-            let why = "too many proposals wait already; try again later";
-            RpcError::new(ErrorCode::Overloaded, why)
-        };
-        let admitted = self
-            .admitted
-            .clone()
-            .try_acquire_owned()
-            .map_err(overloaded)?;
-        let running = self.running.clone().acquire_owned().await;
-        let running =
-            running.map_err(|_| RpcError::new(ErrorCode::Unavailable, "this peer is stopping"))?;
-        Ok(Place {
-            _running: running,
-            _admitted: admitted,
-        })
-    }
-}
-
 /// One more than there are processors, because a contract may wait for the disk.
 fn contracts_at_once() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from) + 1
+    processors() + 1
 }
 
 fn packages_in(folder: &Path) -> io::Result<Vec<(Hash32, PathBuf)>> {
@@ -417,22 +377,6 @@ fn disk(what: &str, error: &io::Error) -> RpcError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::FutureExt;
-
-    #[tokio::test]
-    async fn what_finds_no_place_waits_and_what_finds_none_to_wait_at_is_refused() {
-        let places = Places::new(1, 1);
-        let running = places.take().await.ok();
-        let mut waiting = Box::pin(places.take());
-        assert!((&mut waiting).now_or_never().is_none());
-        assert_eq!(
-            places.take().await.err().map(|error| error.code),
-            Some(ErrorCode::Overloaded)
-        );
-        drop(running);
-        assert!(waiting.await.is_ok());
-        assert!(places.take().await.is_ok());
-    }
 
     #[tokio::test]
     async fn a_compiler_that_is_not_there_or_fails_is_an_error_and_leaves_nothing() {

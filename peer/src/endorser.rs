@@ -66,7 +66,7 @@ pub(crate) async fn endorse(
     node: &Arc<Node>,
     request: pb::EndorseRequest,
 ) -> Result<pb::ProposalResponse, RpcError> {
-    let admitted = requests::admit(node, request.proposal)?;
+    let admitted = requests::admit(node, request.proposal).await?;
     // Only the organizations that keep side items are sent them.
     if !request.side.is_empty() {
         check_side_items(&admitted.proposal.side, &request.side).map_err(answer::malformed)?;
@@ -265,7 +265,7 @@ async fn put_side(
     node: &Node,
     request: pb::PutSideRequest,
 ) -> Result<pb::PutSideResponse, RpcError> {
-    let admitted = requests::admit(node, request.proposal)?;
+    let admitted = requests::admit(node, request.proposal).await?;
     let kept = kept_by(&admitted.proposal, &node.organization);
     if kept.is_empty() {
         let why = format!("no commitment of the proposal names {}", node.organization);
@@ -299,7 +299,7 @@ pub(crate) async fn keep_side(
     let work = move || channel.ledger().side_put_pending(creator, records);
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(answer::fallen)?
+        .map_err(|_| answer::fallen())?
         .map_err(answer::store)
 }
 

@@ -51,6 +51,7 @@ pub mod validation;
 mod validator;
 mod verified;
 mod versions;
+mod workers;
 
 pub use channel::{ChannelError, NotTaken};
 pub use clock::Clock;

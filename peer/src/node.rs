@@ -10,6 +10,7 @@ use stela_identity::tls::{TlsError, TlsRoots, TlsSettings};
 use stela_identity::{Credentials, Msp};
 use stela_protocol::{ChannelId, ErrorCode, IdError, OrgId, RpcError};
 use stela_store::{Kv, RocksKv, RocksSettings, StoreError, layout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Response, Status};
@@ -49,6 +50,8 @@ pub(crate) struct Node {
     pub(crate) remotes: Remotes,
     pub(crate) contracts: Contracts,
     pub(crate) orderers: Preferred,
+    /// For the calls of clients that are worked on.
+    pub(crate) client_calls: Arc<Semaphore>,
     pub(crate) admin_replays: Replays,
     pub(crate) rocks: RocksSettings,
     pub(crate) channels: RwLock<BTreeMap<ChannelId, Arc<Channel>>>,
@@ -78,6 +81,17 @@ impl Node {
         self.channels.read().get(id).cloned().ok_or_else(|| {
             let why = format!("this peer has not joined channel {id}");
             RpcError::new(ErrorCode::UnknownChannel, why)
+        })
+    }
+
+    /// A place for another call of a client.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub(crate) fn place_for_call(&self) -> Result<OwnedSemaphorePermit, RpcError> {
+        self.client_calls.clone().try_acquire_owned().map_err(|_| {
+            let why = "this gateway works on as many calls as it can; try again later";
+            RpcError::new(ErrorCode::Overloaded, why)
         })
     }
 

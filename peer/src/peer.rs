@@ -16,6 +16,7 @@ use stela_protocol::pb::endorser_server::EndorserServer;
 use stela_protocol::pb::gateway_server::GatewayServer;
 use stela_store::{RocksSettings, StoreError};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,7 +28,7 @@ use crate::config::Config;
 use crate::contracts::{Contracts, PackagesError};
 use crate::endorser::EndorserService;
 use crate::gateway::GatewayService;
-use crate::limits::{REPLAYS_MAX, STOP_TIMEOUT};
+use crate::limits::{CLIENT_CALLS_MAX, REPLAYS_MAX, STOP_TIMEOUT};
 use crate::node::Node;
 use crate::offline::folders;
 use crate::remotes::Remotes;
@@ -302,6 +303,7 @@ async fn node(config: &Config, surroundings: Surroundings) -> Result<Node, PeerE
         own_tls_roots,
         contracts: Contracts::open(data, surroundings.compiler).await?,
         orderers: Default::default(),
+        client_calls: Arc::new(Semaphore::new(CLIENT_CALLS_MAX)),
         admin_replays: Replays::new(REPLAYS_MAX),
         rocks: config
             .cache_bytes

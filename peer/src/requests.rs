@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use stela_identity::Identity;
 use stela_identity::tls::PeerTls;
+use stela_identity::{Identity, SignatureToVerify};
 use stela_protocol::hash::domain;
 use stela_protocol::transaction::{Proposal, RequestHeader, Signed, TransactionHeader};
 use stela_protocol::{ErrorCode, OrgId, RpcError, pb};
@@ -131,7 +131,10 @@ pub(crate) struct Admitted {
 }
 
 /// Accepts a proposal for a channel that this peer serves.
-pub(crate) fn admit(node: &Node, signed: Option<pb::SignedBytes>) -> Result<Admitted, RpcError> {
+pub(crate) async fn admit(
+    node: &Node,
+    signed: Option<pb::SignedBytes>,
+) -> Result<Admitted, RpcError> {
     let missing = || RpcError::new(ErrorCode::Malformed, "the signed proposal is missing");
     let message = signed.ok_or_else(missing)?;
     let signed = Signed::try_from(message.clone()).map_err(answer::malformed)?;
@@ -141,9 +144,15 @@ pub(crate) fn admit(node: &Node, signed: Option<pb::SignedBytes>) -> Result<Admi
     let now_ms = node.clock.now_ms();
     check_fresh(&proposal.header, now_ms, channel.window_ms())?;
     let creator = channel.identity(&proposal.header.creator, now_ms)?;
-    creator
-        .verify(domain::PROPOSAL, &signed.bytes, &signed.signature)
-        .map_err(|_| answer::bad_signature("proposal"))?;
+    let to_verify = SignatureToVerify {
+        key: creator.public_key,
+        domain: domain::PROPOSAL,
+        message: signed.bytes.clone(),
+        signature: signed.signature,
+    };
+    let membership = channel.membership();
+    let verified = membership.verified().check(to_verify).await;
+    verified.map_err(|_| answer::bad_signature("proposal"))?;
     check_side_organizations(&channel, &proposal)?;
     let (proposal, bytes) = (Arc::new(proposal), signed.bytes);
     Ok(Admitted {

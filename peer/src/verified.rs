@@ -8,15 +8,19 @@
 use std::collections::HashSet;
 
 use parking_lot::Mutex;
-use stela_identity::{SignatureError, SignedMessage};
+use stela_identity::{CombinedVerifier, SignatureError, SignatureToVerify, SignedMessage};
 use stela_protocol::Hash32;
 use stela_protocol::hash::{Hasher, domain};
 
 use crate::limits::VERIFIED_MAX;
 
-/// Valid signatures, the newest ones; each is forgotten when it is found.
+/// Verifies signatures of requests, and remembers valid ones, the newest; each is forgotten when it
+/// is found.
 #[derive(Default)]
-pub(crate) struct Verified(Mutex<Generations>);
+pub(crate) struct Verified {
+    verifier: CombinedVerifier,
+    known: Mutex<Generations>,
+}
 
 #[derive(Default)]
 struct Generations {
@@ -27,18 +31,21 @@ struct Generations {
 
 impl Verified {
     /// Verifies a signature and remembers it if it is valid.
-    pub(crate) fn verify(&self, signed: &SignedMessage<'_>) -> Result<(), SignatureError> {
-        signed
-            .key
-            .verify(signed.domain, signed.message, signed.signature)?;
-        self.remember(signed);
+    pub(crate) async fn verify(&self, signed: SignatureToVerify) -> Result<(), SignatureError> {
+        self.check(signed.clone()).await?;
+        self.remember(&signed.as_message());
         Ok(())
+    }
+
+    /// Verifies a signature that does not come back in a block.
+    pub(crate) async fn check(&self, signed: SignatureToVerify) -> Result<(), SignatureError> {
+        self.verifier.verify(signed).await
     }
 
     /// Remembers a signature that is valid.
     pub(crate) fn remember(&self, signed: &SignedMessage<'_>) {
         let mark = mark(signed);
-        let mut known = self.0.lock();
+        let mut known = self.known.lock();
         if known.young.len() >= VERIFIED_MAX / 2 {
             known.old = std::mem::take(&mut known.young);
         }
@@ -48,7 +55,7 @@ impl Verified {
     /// Whether a signature is known to be valid. If not, it may be valid all the same.
     pub(crate) fn take(&self, signed: &SignedMessage<'_>) -> bool {
         let mark = mark(signed);
-        let mut known = self.0.lock();
+        let mut known = self.known.lock();
         known.young.remove(&mark) || known.old.remove(&mark)
     }
 }
@@ -64,53 +71,50 @@ fn mark(signed: &SignedMessage<'_>) -> Hash32 {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use stela_identity::SigningKey;
 
     use super::*;
 
-    #[test]
-    fn only_the_same_signature_of_the_same_message_by_the_same_key_is_known_and_once() {
+    #[tokio::test]
+    async fn only_the_same_signature_of_the_same_message_by_the_same_key_is_known_and_once() {
         let (key, other) = (
             SigningKey::from_seed(&[1; 32]),
             SigningKey::from_seed(&[2; 32]),
         );
-        let (public, foreign) = (key.public_key(), other.public_key());
-        let (domain, message) = (domain::ENVELOPE, b"message".as_slice());
-        let signature = key.sign(domain, message);
-        let good = SignedMessage {
-            key: &public,
-            domain,
+        let message = Bytes::from_static(b"message");
+        let good = SignatureToVerify {
+            key: key.public_key(),
+            domain: domain::ENVELOPE,
+            signature: key.sign(domain::ENVELOPE, &message),
             message,
-            signature: &signature,
         };
-        let mut flipped = signature;
-        flipped[63] ^= 1;
+        let mut flipped = good.clone();
+        flipped.signature[63] ^= 1;
         let others = [
-            SignedMessage {
-                key: &foreign,
-                ..good
+            SignatureToVerify {
+                key: other.public_key(),
+                ..good.clone()
             },
-            SignedMessage {
+            SignatureToVerify {
                 domain: domain::PROPOSAL,
-                ..good
+                ..good.clone()
             },
-            SignedMessage {
-                message: b"massage",
-                ..good
+            SignatureToVerify {
+                message: Bytes::from_static(b"massage"),
+                ..good.clone()
             },
-            SignedMessage {
-                signature: &flipped,
-                ..good
-            },
+            flipped,
         ];
         let verified = Verified::default();
-        verified.verify(&good).unwrap();
-        for bad in &others {
-            assert!(verified.verify(bad).is_err());
-            assert!(!verified.take(bad));
+        verified.verify(good.clone()).await.unwrap();
+        for bad in others {
+            assert!(!verified.take(&bad.as_message()));
+            assert!(verified.verify(bad.clone()).await.is_err());
+            assert!(!verified.take(&bad.as_message()));
         }
-        assert!(verified.take(&good));
-        assert!(!verified.take(&good));
+        assert!(verified.take(&good.as_message()));
+        assert!(!verified.take(&good.as_message()));
     }
 
     #[test]

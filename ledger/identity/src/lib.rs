@@ -13,6 +13,7 @@
 
 mod authority;
 mod certificate;
+mod combined;
 pub mod config_update;
 mod configuration;
 mod files;
@@ -26,6 +27,7 @@ pub use authority::{
     AuthorityError, CertificateAuthority, Credentials, Subject, TlsAuthority, Validity,
 };
 pub use certificate::{Certificate, CertificateError};
+pub use combined::{CombinedVerifier, SignatureToVerify};
 pub use configuration::{Configuration, ConfigurationError};
 pub use files::FileError;
 pub use keys::{

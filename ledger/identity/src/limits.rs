@@ -31,6 +31,8 @@ pub const FIRST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client tries to connect, TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Signatures of requests that are verified together at most, so that none waits long for others.
+pub const VERIFIED_TOGETHER_MAX: usize = 64;
 /// How long a server waits after the system refused it a connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often an idle connection is probed.

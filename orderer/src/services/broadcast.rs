@@ -37,7 +37,8 @@ async fn take(
     request: pb::BroadcastRequest,
 ) -> Result<pb::BroadcastResponse, RpcError> {
     let ordered = member_channel(node, peer, &request.channel)?;
-    let envelope = ordered.admission.admit(request.envelope, now_ms())?;
+    let envelope = ordered.admission.admit_together(request.envelope, now_ms());
+    let envelope = envelope.await?;
     ordered.handle.submit(envelope).await?;
     Ok(pb::BroadcastResponse {})
 }

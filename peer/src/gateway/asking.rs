@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use stela_identity::SignedMessage;
+use stela_identity::SignatureToVerify;
 use stela_protocol::hash::{self, domain};
 use stela_protocol::pb::{self, Procedure};
 use stela_protocol::transaction::Endorsement;
@@ -147,7 +147,7 @@ impl Asker<'_> {
         let response: pb::ProposalResponse = in_time(REMOTE_TIMEOUT, call).await?;
         let channel = &self.admitted.channel;
         channel.compare(organization, response.height, &response.state_hash);
-        let endorsement = self.check(organization, &response)?;
+        let endorsement = self.check(organization, &response).await?;
         Ok(Answer {
             organization: organization.clone(),
             node: format!("{organization}/{}", peer.name),
@@ -158,7 +158,7 @@ impl Asker<'_> {
     }
 
     /// An endorsement that would not count is as good as none.
-    fn check(
+    async fn check(
         self,
         organization: &OrgId,
         response: &pb::ProposalResponse,
@@ -186,17 +186,15 @@ impl Asker<'_> {
             return Err(useless("the endorser has not the role of a peer"));
         }
         let signed = hash::endorsement_message(&self.admitted.bytes, &response.result);
-        let signed = SignedMessage {
-            key: &endorser.public_key,
+        let signed = SignatureToVerify {
+            key: endorser.public_key,
             domain: domain::ENDORSEMENT,
-            message: &signed,
-            signature: &endorsement.signature,
+            message: signed.into(),
+            signature: endorsement.signature,
         };
         let membership = self.admitted.channel.membership();
-        membership
-            .verified()
-            .verify(&signed)
-            .map_err(|_| useless("the signature is not valid"))?;
+        let verified = membership.verified().verify(signed).await;
+        verified.map_err(|_| useless("the signature is not valid"))?;
         Ok(message)
     }
 }

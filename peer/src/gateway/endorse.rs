@@ -20,9 +20,10 @@ pub(crate) async fn endorse(
     node: &Arc<Node>,
     request: Request<pb::EndorseRequest>,
 ) -> Result<pb::EndorseResponse, RpcError> {
+    let _place = node.place_for_call()?;
     let caller = requests::organization(&request);
     let pb::EndorseRequest { proposal, side } = request.into_inner();
-    let admitted = requests::admit(node, proposal)?;
+    let admitted = requests::admit(node, proposal).await?;
     requests::check_connection(caller.as_ref(), &admitted.creator)?;
     check_side_items(&admitted.proposal.side, &side).map_err(answer::malformed)?;
     let deadline = Instant::now() + ENDORSE_TIMEOUT;

@@ -186,7 +186,7 @@ impl<T: Send + 'static> Stream<T> {
         };
         tokio::task::spawn_blocking(read)
             .await
-            .map_err(answer::fallen)?
+            .map_err(|_| answer::fallen())?
     }
 }
 

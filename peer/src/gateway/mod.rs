@@ -100,8 +100,9 @@ pub(crate) async fn evaluate(
     node: &Arc<Node>,
     request: Request<pb::SignedBytes>,
 ) -> Result<pb::EvaluateResponse, RpcError> {
+    let _place = node.place_for_call()?;
     let caller = requests::organization(&request);
-    let admitted = requests::admit(node, Some(request.into_inner()))?;
+    let admitted = requests::admit(node, Some(request.into_inner())).await?;
     requests::check_connection(caller.as_ref(), &admitted.creator)?;
     endorser::evaluate(node, &admitted).await
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stela_identity::{Certificate, Identity, PublicKey, SignedMessage, config_update};
+use stela_identity::{Certificate, Identity, PublicKey, SignatureToVerify, config_update};
 use stela_protocol::config_update::ConfigUpdate;
 use stela_protocol::hash::domain;
 use stela_protocol::transaction::{Body, Envelope, Registration};
@@ -24,6 +24,8 @@ pub(crate) async fn submit(
     node: &Arc<Node>,
     request: Request<pb::SubmitRequest>,
 ) -> Result<pb::SubmitResponse, RpcError> {
+    // What was endorsed is never refused here: it would have been endorsed in vain.
+    let _place = node.place_for_call();
     let caller = requests::organization(&request);
     let request = request.into_inner();
     let channel = node.channel(&request.channel)?;
@@ -36,7 +38,7 @@ pub(crate) async fn submit(
             Some(waiter.ok_or_else(status::overloaded)?)
         }
     };
-    let creator = check(node, &channel, &envelope)?;
+    let creator = check(node, &channel, &envelope).await?;
     let waiting = waiter.zip(creator);
     if let Some((_, creator)) = &waiting {
         requests::check_connection(caller.as_ref(), creator)?;
@@ -75,7 +77,7 @@ fn parse(channel: &Channel, request: &pb::SubmitRequest) -> Result<Envelope, Rpc
 
 /// The creator of a call of a contract, who is known; a registration and a configuration bring
 /// their own certificate.
-fn check(
+async fn check(
     node: &Node,
     channel: &Channel,
     envelope: &Envelope,
@@ -92,17 +94,15 @@ fn check(
         Body::Registration(registration) => (registered_key(channel, registration, now_ms)?, None),
         Body::Config(update) => (updating_key(channel, envelope, update, now_ms)?, None),
     };
-    let signed = SignedMessage {
-        key: &key,
+    let signed = SignatureToVerify {
+        key,
         domain: domain::ENVELOPE,
-        message: &envelope.signed.bytes,
-        signature: &envelope.signed.signature,
+        message: envelope.signed.bytes.clone(),
+        signature: envelope.signed.signature,
     };
-    channel
-        .membership()
-        .verified()
-        .verify(&signed)
-        .map_err(|_| answer::bad_signature("envelope"))?;
+    let membership = channel.membership();
+    let verified = membership.verified().verify(signed).await;
+    verified.map_err(|_| answer::bad_signature("envelope"))?;
     let id = header.id();
     match channel.ledger().transaction(&id).map_err(answer::store)? {
         None => Ok(creator),

@@ -134,7 +134,7 @@ async fn write(channel: &Arc<Channel>, note: Note) -> Result<bool, RpcError> {
             };
             tokio::task::spawn_blocking(work)
                 .await
-                .map_err(answer::fallen)?;
+                .map_err(|_| answer::fallen())?;
             answer.await.unwrap_or(Err(StoreError::Stopped))
         }
     };

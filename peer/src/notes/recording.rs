@@ -101,7 +101,7 @@ async fn remove(channel: &Arc<Channel>, id: TransactionId) -> Result<(), RpcErro
     let channel = channel.clone();
     tokio::task::spawn_blocking(move || channel.ledger().note_remove(&id))
         .await
-        .map_err(answer::fallen)?
+        .map_err(|_| answer::fallen())?
         .map_err(answer::store)
 }
 
@@ -162,7 +162,7 @@ async fn submit(
     let bytes = proposal.encode();
     let signature = node.credentials.sign(domain::PROPOSAL, &bytes);
     let signed = Signed { bytes, signature };
-    let admitted = requests::admit(node, Some(signed.into()))?;
+    let admitted = requests::admit(node, Some(signed.into())).await?;
     let pb::EndorseResponse {
         result,
         endorsements,

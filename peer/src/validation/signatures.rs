@@ -13,6 +13,7 @@ use stela_store::{LedgerRead, StoreError};
 use super::Candidate;
 use crate::limits::SIGNATURES_PER_THREAD_MIN;
 use crate::membership::Membership;
+use crate::workers::processors;
 
 type Known = HashMap<Fingerprint, Arc<Identity>>;
 
@@ -181,10 +182,9 @@ fn verify(membership: &Membership, messages: &[SignedMessage<'_>]) -> Vec<bool> 
 }
 
 fn verify_in_parallel(messages: &[SignedMessage<'_>]) -> Vec<bool> {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let share = messages
         .len()
-        .div_ceil(processors)
+        .div_ceil(processors())
         .max(SIGNATURES_PER_THREAD_MIN);
     if messages.len() <= share {
         return verify_batch(messages);

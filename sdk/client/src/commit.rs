@@ -92,7 +92,7 @@ impl Commit {
                 // behind, though, so the next one is asked elsewhere.
                 back_off.reset();
                 endpoints.avoid(endpoints.pick().0);
-            } else if !is_elsewhere(&error) {
+            } else if !error.is_retryable() && !is_elsewhere(&error) {
                 return Err(CommitError::Rpc {
                     transaction: self.transaction,
                     source: error,

@@ -125,10 +125,12 @@ pub(crate) fn channel(
     })
 }
 
-/// Whether another peer may answer where this one gave `error`.
+/// Whether another peer may answer where this one gave `error`. One that is overloaded asks to be left
+/// alone for a while: if all asked another one at once, they would be refused twice and overload that
+/// one, too.
 pub(crate) fn is_elsewhere(error: &RpcError) -> bool {
-    use ErrorCode::{Damaged, Internal, NotInstalled, UnknownChannel};
-    error.is_retryable()
+    use ErrorCode::{Damaged, Internal, NotInstalled, Overloaded, UnknownChannel};
+    error.is_retryable() && error.code != Overloaded
         || matches!(
             error.code,
             Damaged | Internal | NotInstalled | UnknownChannel
