@@ -9,6 +9,9 @@ use std::time::Duration;
 pub const TICK: Duration = Duration::from_millis(75);
 /// Ticks without a leader's word before an election; each node draws its own number below twice this.
 pub const ELECTION_TICKS: usize = 10;
+/// Ticks after which an orderer that led before its restart asks for votes, and asks again until the
+/// time of an election has come.
+pub const CAMPAIGN_AGAIN_TICKS: u64 = 2;
 /// Ticks between two heartbeats of a leader.
 pub const HEARTBEAT_TICKS: usize = 2;
 /// Bytes of entries in one append message, unless a single entry is larger.
