@@ -54,8 +54,8 @@ use crate::configurations::Configurations;
 use crate::cutter::Cutter;
 use crate::layout::{APPLIED, Applied, DELIVERABLE, META, Start, corrupt, decode_numbers};
 use crate::limits::{
-    APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, APPLY_BYTES_MAX, CAMPAIGN_AGAIN_TICKS, ELECTION_TICKS,
-    EXPIRE_EVERY_TICKS, HEARTBEAT_TICKS, UNCOMMITTED_BYTES_MAX,
+    APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, APPLY_BYTES_MAX, CAMPAIGN_AGAIN_TICKS,
+    CAMPAIGN_AGAIN_TICKS_MAX, EXPIRE_EVERY_TICKS, HEARTBEAT_TICKS, UNCOMMITTED_BYTES_MAX,
 };
 use crate::log::{Log, start_in};
 use crate::pending::{Admitted, Pending, Taken};
@@ -391,7 +391,7 @@ impl Chain {
         let role = self.raft.raft.state;
         let waits = matches!(role, StateRole::Follower | StateRole::PreCandidate);
         let due =
-            self.tick < ELECTION_TICKS as u64 && self.tick.is_multiple_of(CAMPAIGN_AGAIN_TICKS);
+            self.tick <= CAMPAIGN_AGAIN_TICKS_MAX && self.tick.is_multiple_of(CAMPAIGN_AGAIN_TICKS);
         if self.led_before && due && waits && self.raft.raft.leader_id == 0 && !self.has_gone() {
             self.raft.campaign()?;
         }
