@@ -200,7 +200,10 @@ impl Driver {
             let pause = self.chain.pause_ms(now_ms()).map(Duration::from_millis);
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => {
+                    self.flush();
+                    return Ok(());
+                }
                 _ = ticks.tick() => self.chain.handle(Input::Tick, now_ms())?,
                 Some(input) = self.consensus_queue.recv() => self.chain.handle(input, now_ms())?,
                 Some(submission) = self.submit_queue.recv() => self.submit(submission),
@@ -216,6 +219,13 @@ impl Driver {
              still be read"
         );
         Ok(())
+    }
+
+    /// So that the next start does not read the database's log of writes again.
+    fn flush(&self) {
+        if let Err(error) = self.kv.flush() {
+            tracing::warn!(channel = %self.channel, "the next start takes longer: {error}");
+        }
     }
 
     /// What came meanwhile shares the next write.

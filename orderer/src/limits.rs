@@ -9,6 +9,11 @@ use std::time::Duration;
 pub const TICK: Duration = Duration::from_millis(75);
 /// Ticks without a leader's word before an election; each node draws its own number below twice this.
 pub const ELECTION_TICKS: usize = 10;
+/// Ticks after which an orderer that led before its restart asks for votes, and asks again while
+/// there is no leader.
+pub const CAMPAIGN_AGAIN_TICKS: u64 = 2;
+/// Ticks after its restart until which it does.
+pub const CAMPAIGN_AGAIN_TICKS_MAX: u64 = 4 * ELECTION_TICKS as u64;
 /// Ticks between two heartbeats of a leader.
 pub const HEARTBEAT_TICKS: usize = 2;
 /// Bytes of entries in one append message, unless a single entry is larger.

@@ -5,7 +5,8 @@
 //! | `packages/<hash>.wasm` | a package as it was installed |
 //! | `compiled/` | what the host compiled, see there |
 //!
-//! A package is compiled by a child process that is killed when it takes too long.
+//! A package is compiled by a child process that is killed when it takes too long; what is compiled
+//! already is only loaded.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -106,8 +107,12 @@ impl Contracts {
             let why = "the file is damaged: install the package again";
             return Err(RpcError::new(ErrorCode::Damaged, why));
         }
+        let package = Bytes::from(package);
+        if self.load_compiled(package.clone()).await? {
+            return Ok(());
+        }
         self.compile(path).await?;
-        self.load(package.into()).await
+        self.load(package).await
     }
 
     /// The hashes of what is installed.
@@ -195,10 +200,23 @@ impl Contracts {
         let contract = loaded
             .map_err(|_| answer::fallen())?
             .map_err(install_error)?;
-        self.installed
-            .write()
-            .insert(contract.package_hash(), contract);
+        self.keep(contract);
         Ok(())
+    }
+
+    /// Loads what an earlier run of this node compiled; says whether it is there.
+    async fn load_compiled(&self, package: Bytes) -> Result<bool, RpcError> {
+        let runtime = self.runtime.clone();
+        let loaded = tokio::task::spawn_blocking(move || runtime.install_compiled(&package)).await;
+        let contract = loaded
+            .map_err(|_| answer::fallen())?
+            .map_err(install_error)?;
+        Ok(contract.map(|contract| self.keep(contract)).is_some())
+    }
+
+    fn keep(&self, contract: Contract) {
+        let hash = contract.package_hash();
+        self.installed.write().insert(hash, contract);
     }
 
     /// Runs a contract on a snapshot, when a thread is free.

@@ -212,6 +212,9 @@ impl Peer {
         }
         self.finish_tasks().await;
         let failure = self.node.failure.lock().take();
+        if failure.is_none() {
+            self.flush_ledgers().await;
+        }
         match ended {
             Ok(ended) if by_itself => return Err(PeerError::Server(server_words(ended))),
             Ok(_) => {}
@@ -230,6 +233,22 @@ impl Peer {
             .is_err()
         {
             tracing::warn!("some tasks did not end in time");
+        }
+    }
+
+    /// So that the next start does not read their logs of writes again.
+    async fn flush_ledgers(&self) {
+        let node = self.node.clone();
+        let flush = move || {
+            for (id, channel) in node.channels.read().iter() {
+                if let Err(error) = channel.ledger().flush() {
+                    tracing::warn!(channel = %id, "the next start takes longer: {error}");
+                }
+            }
+        };
+        let flushed = tokio::time::timeout(STOP_TIMEOUT, tokio::task::spawn_blocking(flush));
+        if !matches!(flushed.await, Ok(Ok(()))) {
+            tracing::warn!("some ledgers were not flushed in time: the next start takes longer");
         }
     }
 }

@@ -118,9 +118,26 @@ impl Runtime {
     pub fn install(&self, package: &[u8]) -> Result<Contract, InstallError> {
         let hash = hash::package(package);
         let code = self.code(package, &hash)?;
+        self.contract(&code, hash)
+    }
+
+    /// Checks and loads a package that was compiled before; nothing when the cache does not have it.
+    /// This never compiles.
+    ///
+    /// # Errors
+    /// As [`Runtime::install`].
+    pub fn install_compiled(&self, package: &[u8]) -> Result<Option<Contract>, InstallError> {
+        let Shared { limits, cache, .. } = &*self.shared;
+        package::component(package, limits)?;
+        let hash = hash::package(package);
+        let code = cache.as_ref().and_then(|cache| cache.load(&hash));
+        code.map(|code| self.contract(&code, hash)).transpose()
+    }
+
+    fn contract(&self, code: &[u8], hash: Hash32) -> Result<Contract, InstallError> {
         let rejected =
             |error: wasmtime::Error| PackageError::Rejected(reason(format!("{error:#}")));
-        let component = load(&self.shared.engine, &code).map_err(rejected)?;
+        let component = load(&self.shared.engine, code).map_err(rejected)?;
         let pre = self
             .shared
             .linker

@@ -588,6 +588,8 @@ fn compiled_contracts_are_shared_through_a_private_folder() {
     let cache = folder.path().join("contracts");
     let package = module(&does(""));
     let runtime = || Runtime::with_cache(limits(), &cache).unwrap();
+    let compiled = || runtime().install_compiled(&package).unwrap();
+    assert!(compiled().is_none());
     let hash = runtime().precompile(&package).unwrap();
     let files = || -> Vec<_> {
         std::fs::read_dir(&cache)
@@ -599,16 +601,19 @@ fn compiled_contracts_are_shared_through_a_private_folder() {
         panic!("{:?}", files())
     };
     let stored = std::fs::read(file).unwrap();
-    let contract = runtime().install(&package).unwrap();
-    assert_eq!(contract.package_hash(), hash);
-    assert!(invoke(&contract, &State::default()).is_ok());
+    for contract in [compiled().unwrap(), runtime().install(&package).unwrap()] {
+        assert_eq!(contract.package_hash(), hash);
+        assert!(invoke(&contract, &State::default()).is_ok());
+    }
     // Damage is found, and repaired.
     let mut damaged = stored.clone();
     damaged[stored.len() / 2] ^= 1;
     std::fs::write(file, damaged).unwrap();
+    assert!(compiled().is_none());
     assert!(invoke(&runtime().install(&package).unwrap(), &State::default()).is_ok());
     assert_eq!(files().len(), 1);
     // A refused package leaves no file.
     assert!(runtime().install(b"no").is_err());
+    assert!(runtime().install_compiled(b"no").is_err());
     assert_eq!(files().len(), 1);
 }

@@ -129,6 +129,7 @@ pub async fn run(
     let stopped = stopwatch();
     bench.network.stop()?;
     let stop_s = stopped.elapsed().as_secs_f64();
+    let at_rest = bench.at_rest(&workloads);
     let restarted = stopwatch();
     bench.restart(&first).await?;
     let restart_s = restarted.elapsed().as_secs_f64();
@@ -138,6 +139,7 @@ pub async fn run(
         start_up_s,
         stop_s,
         restart_s,
+        ledger_bytes_per_transaction_at_rest: at_rest,
         workloads,
         stages,
     })
@@ -263,6 +265,19 @@ impl Bench<'_> {
         let sides = [Part::Peer, Part::LoadGenerator].map(|part| used.get(&part));
         let used_us: u64 = sides.into_iter().flatten().sum();
         Ok(used_us as f64 / BENCH_ASKED as f64)
+    }
+
+    /// Bytes of one stopped node's ledger for each transaction of all runs, by part. What the ledger
+    /// held before the runs counts as theirs.
+    fn at_rest(&self, workloads: &[Measured]) -> BTreeMap<Part, f64> {
+        let transactions: u64 = workloads.iter().map(Measured::transactions).sum();
+        let bytes = self.meter.ledger_bytes();
+        let each = |(part, bytes): (Part, u64)| {
+            let nodes = self.meter.count(part).max(1);
+            (part, bytes as f64 / nodes as f64 / transactions as f64)
+        };
+        let counted = bytes.into_iter().filter(|_| transactions > 0);
+        counted.map(each).collect()
     }
 
     /// Nodes that have ended, and what nodes logged as errors since their logs were so long.

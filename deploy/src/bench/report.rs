@@ -29,6 +29,10 @@ pub struct Report {
     pub stop_s: f64,
     /// From the start of the same processes until the next valid transaction.
     pub restart_s: f64,
+    /// Bytes of one stopped node's ledger for each transaction of all runs, by part: without a log of
+    /// writes, which is bounded and does not grow with the ledger. What the ledger held before the
+    /// runs counts as theirs, so a short benchmark finds more.
+    pub ledger_bytes_per_transaction_at_rest: BTreeMap<Part, f64>,
     /// What was measured of each function.
     pub workloads: Vec<Measured>,
     /// The parts of a consent grant, each measured alone.
@@ -270,6 +274,12 @@ impl Report {
             "\nstart {:.1} s, stop {:.1} s, restart {:.1} s",
             self.start_up_s, self.stop_s, self.restart_s
         );
+        for (part, bytes) in &self.ledger_bytes_per_transaction_at_rest {
+            let _ = writeln!(
+                text,
+                "{part:?} when stopped: {bytes:.0} B of ledger for each transaction of all runs"
+            );
+        }
         text
     }
 
@@ -308,14 +318,23 @@ impl Measured {
     /// By how much the folder of one node of this part grew for each transaction, in bytes, over all
     /// runs together.
     pub fn disk_bytes_per_transaction(&self, part: Part) -> f64 {
-        let runs = self.search.iter().chain(&self.saturated).chain(&self.paced);
         let (mut bytes, mut transactions) = (0.0, 0.0);
-        for run in runs.chain([&self.idle]) {
+        for run in self.runs() {
             let each = run.disk_bytes_per_transaction.get(&part);
             bytes += each.copied().unwrap_or_default() * run.transactions as f64;
             transactions += run.transactions as f64;
         }
         bytes / f64::max(transactions, 1.0)
+    }
+
+    /// How many transactions all runs together committed.
+    pub fn transactions(&self) -> u64 {
+        self.runs().map(|run| run.transactions).sum()
+    }
+
+    fn runs(&self) -> impl Iterator<Item = &Run> {
+        let runs = self.search.iter().chain(&self.saturated).chain(&self.paced);
+        runs.chain([&self.idle])
     }
 
     fn write(&self, text: &mut String) {

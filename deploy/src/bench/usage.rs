@@ -111,10 +111,19 @@ impl Meter {
 
     /// Bytes of all files in the nodes' data folders, by part.
     pub(super) fn disk_bytes(&self) -> BTreeMap<Part, u64> {
+        self.bytes_below("")
+    }
+
+    /// Bytes of all files of the nodes' ledgers, by part.
+    pub(super) fn ledger_bytes(&self) -> BTreeMap<Part, u64> {
+        self.bytes_below("channels")
+    }
+
+    fn bytes_below(&self, folder: &str) -> BTreeMap<Part, u64> {
         let mut bytes: BTreeMap<Part, u64> = BTreeMap::new();
         for process in &self.watched {
             if let Some((data, _)) = &process.node {
-                *bytes.entry(process.part).or_default() += folder_bytes(data);
+                *bytes.entry(process.part).or_default() += folder_bytes(&data.join(folder));
             }
         }
         bytes

@@ -41,6 +41,10 @@ impl Kv for BufferedKv {
         self.0.write(batch, Durability::Buffered)
     }
 
+    fn flush(&self) -> Result<(), StoreError> {
+        self.0.flush()
+    }
+
     fn erase(&self, family: Family, keys: &[&[u8]]) -> Result<(), StoreError> {
         self.0.erase(family, keys)
     }

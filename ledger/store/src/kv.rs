@@ -69,6 +69,13 @@ pub trait Kv: KvRead {
     /// [`StoreError`]; see there what is known after a failed write.
     fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StoreError>;
 
+    /// Moves what only the log of writes holds to where it stays, so that the next opening has no
+    /// log to read again. Every write before is durable then, and what is read does not change.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be written.
+    fn flush(&self) -> Result<(), StoreError>;
+
     /// Deletes `keys` durably and rewrites the files of the store that may still hold their values,
     /// or values of deleted keys that begin with one of them, so that no file of it does. Snapshots
     /// that are alive keep what they show until a later call.

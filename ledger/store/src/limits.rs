@@ -35,8 +35,9 @@ pub const SIDE_PURGE_BATCH: usize = 1_000;
 pub const BLOCK_CACHE_BYTES: usize = 128 << 20;
 /// Bytes of writes that a column family gathers in memory before they become a file.
 pub const WRITE_BUFFER_BYTES: usize = 16 << 20;
-/// Bytes of the write-ahead log of one database before the oldest writes are flushed.
-pub const WAL_BYTES_MAX: u64 = 128 << 20;
+/// Bytes of the write-ahead log of one database before the oldest writes are flushed. Whoever was
+/// killed reads so many again before it serves: about a second's work.
+pub const WAL_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one of RocksDB's own text logs; two are kept.
 pub const INFO_LOG_BYTES_MAX: usize = 1 << 20;
 /// The part of a family's memory for writes that a filter over its keys takes.

@@ -251,6 +251,10 @@ impl Kv for MemoryKv {
         self.state.write().write(batch, durability)
     }
 
+    fn flush(&self) -> Result<(), StoreError> {
+        self.write(WriteBatch::new(), Durability::Synced)
+    }
+
     fn erase(&self, family: Family, keys: &[&[u8]]) -> Result<(), StoreError> {
         let mut batch = WriteBatch::new();
         for key in keys {
@@ -296,6 +300,8 @@ mod tests {
         assert_eq!(durable.get(suite::A, b"3"), Ok(None));
         assert_eq!(keys(&kv.crash_keeping(1)), ["1", "2", "3"]);
         assert_eq!(keys(&kv.crash_keeping(9)), ["1", "2", "3", "4"]);
+        kv.flush().unwrap();
+        assert_eq!(keys(&kv.crash()), ["1", "2", "3", "4"]);
     }
 
     #[test]

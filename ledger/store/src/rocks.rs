@@ -113,16 +113,6 @@ impl RocksKv {
             snapshot: None,
         }
     }
-
-    fn flush_all(&self) -> Result<(), StoreError> {
-        let mut options = FlushOptions::default();
-        options.set_wait(true);
-        let families: Result<Vec<_>, _> =
-            self.families.iter().map(|f| handle(&self.db, f)).collect();
-        self.db
-            .flush_cfs_opt(&families?, &options)
-            .map_err(|error| rocks_error("flush", error))
-    }
 }
 
 /// Reads of the newest state, or of a snapshot.
@@ -278,6 +268,16 @@ impl Kv for RocksKv {
             .map_err(|error| rocks_error("write", error))
     }
 
+    fn flush(&self) -> Result<(), StoreError> {
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        let families: Result<Vec<_>, _> =
+            self.families.iter().map(|f| handle(&self.db, f)).collect();
+        self.db
+            .flush_cfs_opt(&families?, &options)
+            .map_err(|error| rocks_error("flush", error))
+    }
+
     fn erase(&self, family: Family, keys: &[&[u8]]) -> Result<(), StoreError> {
         let mut batch = WriteBatch::new();
         for key in keys {
@@ -285,7 +285,7 @@ impl Kv for RocksKv {
         }
         self.write(batch, Durability::Synced)?;
         // All families are flushed, because the log with the values goes only when none needs it.
-        self.flush_all()?;
+        self.flush()?;
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         let handle = handle(&self.db, family)?;
@@ -433,7 +433,7 @@ mod tests {
         let kv = open(folder.path()).unwrap();
         kv.write(put(b"k", &suite::noise(64 << 10)), Durability::Synced)
             .unwrap();
-        kv.flush_all().unwrap();
+        kv.flush().unwrap();
         drop(kv);
         assert!(damage(folder.path(), |name| name.ends_with(".sst")) > 0);
         let read = open(folder.path()).and_then(|kv| kv.get(suite::A, b"k"));
@@ -454,6 +454,32 @@ mod tests {
             open(folder.path()),
             Err(StoreError::Corrupt { .. })
         ));
+    }
+
+    #[test]
+    fn after_a_flush_no_log_is_left_to_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let log_bytes = || -> u64 {
+            let entries = std::fs::read_dir(folder.path()).unwrap();
+            let logs = entries
+                .map(|entry| entry.unwrap())
+                .filter(|entry| entry.path().extension().is_some_and(|end| end == "log"));
+            logs.map(|log| log.metadata().unwrap().len()).sum()
+        };
+        let kv = open(folder.path()).unwrap();
+        for (key, family) in [(b"k", suite::A), (b"l", suite::B)] {
+            let mut batch = WriteBatch::new();
+            batch.put(family, key.to_vec(), suite::noise(256));
+            kv.write(batch, Durability::Buffered).unwrap();
+        }
+        assert!(log_bytes() > 0);
+        kv.flush().unwrap();
+        drop(kv);
+        assert_eq!(log_bytes(), 0);
+        let kv = open(folder.path()).unwrap();
+        for (key, family) in [(b"k", suite::A), (b"l", suite::B)] {
+            assert_eq!(kv.get(family, key).unwrap().unwrap(), suite::noise(256));
+        }
     }
 
     fn files_with(folder: &Path, needle: &[u8]) -> usize {
@@ -478,7 +504,7 @@ mod tests {
         let secret = suite::noise(256);
         let kept: Vec<u8> = suite::noise(512).split_off(256);
         kv.write(put(b"gone", &secret), Durability::Synced).unwrap();
-        kv.flush_all().unwrap();
+        kv.flush().unwrap();
         kv.write(put(b"kept", &kept), Durability::Synced).unwrap();
         kv.write(put(b"gone-too", &secret), Durability::Synced)
             .unwrap();
@@ -489,7 +515,7 @@ mod tests {
         // What begins with an erased key leaves too, if it was deleted before.
         kv.write(put(b"gone-before", &secret), Durability::Synced)
             .unwrap();
-        kv.flush_all().unwrap();
+        kv.flush().unwrap();
         let mut batch = WriteBatch::new();
         batch.delete(suite::A, b"gone-before".as_slice());
         kv.write(batch, Durability::Synced).unwrap();

@@ -23,6 +23,7 @@ pub(crate) fn run<K: Kv>(fresh: impl Fn() -> K) {
     ranges_have_bounds_limits_and_directions(&fresh());
     a_snapshot_shows_one_moment(&fresh());
     a_scan_reads_every_page(&fresh());
+    a_flush_changes_nothing_that_is_read(&fresh());
     erased_keys_are_gone(&fresh());
     limits_are_refused(&fresh());
 }
@@ -150,6 +151,22 @@ fn a_snapshot_shows_one_moment(kv: &impl Kv) {
         keys(kv.range(A, b"", None, 9, Direction::Forward).unwrap()),
         ["x", "z"]
     );
+}
+
+fn a_flush_changes_nothing_that_is_read(kv: &impl Kv) {
+    kv.flush().unwrap();
+    kv.write(puts(A, &[("a", "1"), ("b", "1")]), Durability::Buffered)
+        .unwrap();
+    let mut batch = puts(B, &[("a", "2")]);
+    batch.delete(A, "b");
+    kv.write(batch, Durability::Synced).unwrap();
+    let snapshot = kv.snapshot();
+    kv.flush().unwrap();
+    for reader in [kv as &dyn KvRead, snapshot.as_ref()] {
+        let found = reader.range(A, b"", None, 10, Direction::Forward).unwrap();
+        assert_eq!(found, [("a".into(), "1".into())]);
+        assert_eq!(reader.get(B, b"a").unwrap().unwrap(), "2");
+    }
 }
 
 fn a_scan_reads_every_page(kv: &impl Kv) {

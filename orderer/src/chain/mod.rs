@@ -54,8 +54,8 @@ use crate::configurations::Configurations;
 use crate::cutter::Cutter;
 use crate::layout::{APPLIED, Applied, DELIVERABLE, META, Start, corrupt, decode_numbers};
 use crate::limits::{
-    APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, APPLY_BYTES_MAX, EXPIRE_EVERY_TICKS, HEARTBEAT_TICKS,
-    UNCOMMITTED_BYTES_MAX,
+    APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, APPLY_BYTES_MAX, CAMPAIGN_AGAIN_TICKS,
+    CAMPAIGN_AGAIN_TICKS_MAX, EXPIRE_EVERY_TICKS, HEARTBEAT_TICKS, UNCOMMITTED_BYTES_MAX,
 };
 use crate::log::{Log, start_in};
 use crate::pending::{Admitted, Pending, Taken};
@@ -83,6 +83,7 @@ pub struct Chain {
     snapshots_sent: BTreeMap<u64, u64>,
     catch_up: Option<CatchUp>,
     leaderless_ticks: u64,
+    led_before: bool,
     removed_ticks: u64,
     parsed: BTreeMap<u64, (u64, Block)>,
 
@@ -152,7 +153,6 @@ impl Chain {
         log.check_unapplied(applied.index)?;
         let mut chain = Self {
             orderer: settings.orderer,
-            raft: RawNode::new(&raft_config(settings, applied.index), log, logger)?,
             ready: None,
             tick: 0,
             leader: Leader {
@@ -169,6 +169,7 @@ impl Chain {
             snapshots_sent: BTreeMap::new(),
             catch_up: None,
             leaderless_ticks: 0,
+            led_before: log.hard_state().vote == settings.orderer,
             removed_ticks: 0,
             parsed: BTreeMap::new(),
             pending: Pending::default(),
@@ -187,6 +188,7 @@ impl Chain {
             configurations,
             joined: settings.joined.clone(),
             credentials,
+            raft: RawNode::new(&raft_config(settings, applied.index), log, logger)?,
         };
         if chain.channel.orderers() == BTreeSet::from([chain.orderer]) {
             // Nobody else could lead: do not wait for the election's patience to end.
@@ -367,6 +369,7 @@ impl Chain {
         if !self.has_gone() {
             self.raft.tick();
         }
+        self.campaign_again()?;
         self.observe_leader();
         if self.tick.is_multiple_of(EXPIRE_EVERY_TICKS) {
             self.pending
@@ -378,6 +381,21 @@ impl Chain {
         self.fetch();
         self.fetch_leaderless();
         self.ask_for_signatures()
+    }
+
+    /// Whoever led before its restart asks for votes without waiting for the election's patience to
+    /// end: if all were stopped, it is the one who can lead. It asks whether it would be elected
+    /// (Raft's pre-vote), so nobody who has a leader is disturbed, and it asks again, because the
+    /// others may not have started yet.
+    fn campaign_again(&mut self) -> Result<(), ChainFault> {
+        let role = self.raft.raft.state;
+        let waits = matches!(role, StateRole::Follower | StateRole::PreCandidate);
+        let due =
+            self.tick <= CAMPAIGN_AGAIN_TICKS_MAX && self.tick.is_multiple_of(CAMPAIGN_AGAIN_TICKS);
+        if self.led_before && due && waits && self.raft.raft.leader_id == 0 && !self.has_gone() {
+            self.raft.campaign()?;
+        }
+        Ok(())
     }
 
     fn on_message(&mut self, from: u64, message: Message) -> Result<(), ChainFault> {

@@ -169,6 +169,19 @@ impl Bench {
         signatures.flatten().collect()
     }
 
+    /// Whom it asked whether they would vote for it, since the last look.
+    fn pre_votes_asked(&mut self) -> Vec<u64> {
+        let sent = std::mem::take(&mut self.sent).into_iter();
+        let asked = sent.filter_map(|outgoing| match outgoing.body {
+            Body::Raft(bytes) => {
+                let message = codec::decode(&bytes).unwrap();
+                (message.msg_type == MessageType::MsgRequestPreVote).then_some(outgoing.to)
+            }
+            _ => None,
+        });
+        asked.collect()
+    }
+
     fn forwards_sent(&mut self) -> Vec<(u64, Bytes)> {
         let sent = std::mem::take(&mut self.sent).into_iter();
         let forwards = sent.filter_map(|outgoing| match outgoing.body {
@@ -578,6 +591,31 @@ fn a_restart_finds_everything() {
         .certificate(&bench.client.fingerprint())
         .unwrap();
     assert_eq!(known.as_ref(), Some(bench.client.certificate.der()));
+}
+
+#[test]
+fn who_led_before_a_restart_asks_for_votes_at_once_and_until_there_is_a_leader() {
+    let mut bench = Bench::new(3);
+    let first = bench.kv.crash();
+    let term = bench.lead();
+    let kv = bench.kv.crash();
+    for (kv, led, expect) in [(first, false, vec![]), (kv, true, vec![1, 3])] {
+        bench.reopen(kv);
+        bench.input(Input::Tick);
+        assert_eq!(bench.pre_votes_asked(), [0; 0]);
+        for _ in 0..2 {
+            bench.input(Input::Tick);
+            assert_eq!(bench.pre_votes_asked(), expect, "{led}");
+            bench.input(Input::Tick);
+        }
+    }
+    bench.receive(1, message(MessageType::MsgHeartbeat, 1, term + 1));
+    assert_eq!(bench.chain.view().leader, 1);
+    bench.sent.clear();
+    for _ in 0..6 {
+        bench.input(Input::Tick);
+    }
+    assert_eq!(bench.pre_votes_asked(), [0; 0]);
 }
 
 /// Raft would end the process over it.

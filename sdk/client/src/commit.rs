@@ -152,7 +152,7 @@ impl Commit {
 
 /// Whether a peer said that it has not seen the transaction yet. A time-out that no node signs as
 /// its own was found here: that peer did not answer at all.
-fn is_pending(error: &RpcError) -> bool {
+pub(crate) fn is_pending(error: &RpcError) -> bool {
     match error.code {
         ErrorCode::UnknownTransaction => true,
         ErrorCode::Timeout => !error.origin.is_empty(),

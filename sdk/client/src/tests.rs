@@ -318,6 +318,23 @@ async fn an_envelope_that_is_lost_is_submitted_again_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn what_nobody_took_is_submitted_again_without_waiting_for_a_verdict() {
+    let world = world();
+    let peer = world.peer().await;
+    peer.state
+        .lock()
+        .refuse_submit
+        .extend([ErrorCode::OrdererUnavailable, ErrorCode::Unavailable].map(refused));
+    let mut options = world.options(&[&peer.address]);
+    // Whoever waits for a verdict after a refusal waits longer than the test does.
+    options.timeouts.resubmit = Duration::from_secs(3_600);
+    options.timeouts.commit = Duration::from_secs(3_600);
+    let contract = network(options).contract(contract_name());
+    soon(contract.submit("echo", ["a"])).await.unwrap();
+    assert_eq!(peer.calls("Submit"), 3);
+}
+
+#[tokio::test]
 async fn the_verdict_comes_with_the_submission_or_is_asked_for() {
     let world = world();
     let peer = world.peer().await;

@@ -12,7 +12,7 @@ use stela_protocol::transaction::{self, Body, Envelope, TransactionError, transa
 use stela_protocol::{ErrorCode, RpcError, TransactionId};
 
 use crate::back_off::{BackOff, Deadline};
-use crate::commit::{Commit, CommitStatus};
+use crate::commit::{Commit, CommitStatus, is_pending};
 use crate::endpoints::{in_time, is_elsewhere};
 use crate::error::{CommitError, EndorseError, SubmitError};
 use crate::network::Network;
@@ -159,10 +159,16 @@ pub(crate) async fn submit_and_wait(
             Err(error) if deadline.has_passed() => return Err(error.into()),
             Err(error) => {
                 tracing::debug!(%error, "submitting again");
+                enqueued |= is_pending(&error.source);
                 deadline.pause(&mut back_off).await;
             }
         }
-        match network.commit(id).status(resubmit.remaining()).await {
+        // What nobody is known to have taken is asked for, but not waited for.
+        let patience = match enqueued {
+            true => resubmit.remaining(),
+            false => Duration::ZERO,
+        };
+        match network.commit(id).status(patience).await {
             Err(CommitError::Deadline { .. }) if !deadline.has_passed() => {
                 tracing::debug!(transaction = %id, "no verdict yet");
             }

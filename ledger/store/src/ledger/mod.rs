@@ -151,6 +151,18 @@ impl PeerLedger {
         self.write(&mut writer, batch)
     }
 
+    /// Prepares for being closed: the next opening has no log of writes to read again.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] after a write has failed, else what the disk says.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let writer = self.writer.lock();
+        match writer.stopped {
+            true => Err(StoreError::Stopped),
+            false => self.kv.flush(),
+        }
+    }
+
     /// Writes durably; after a failure nothing more is written.
     fn write(&self, writer: &mut Writer, batch: WriteBatch) -> Result<(), StoreError> {
         if writer.stopped {
