@@ -35,7 +35,7 @@ report.txt and plots to target/bench in this repository.
 growth measures what a transaction costs as the work grows, at the same number of calls in flight: 2 to 6
 organizations, 1 to 5 orderers, 1 to 8 channels, values from 100 B to 64 KiB, a state of 10 thousand to 10
 million keys, a ledger of up to a million transactions (start of a peer, disk, catch-up of a new one). All
-of it takes hours and about 30 GB of disk. Report and plots go to target/bench/growth.
+of it takes more than an hour and about 30 GB of disk. Report and plots go to target/bench/growth.
 
   --quick             all of it in a few minutes: fewer and smaller sizes
   --only NAME,...     only these: keys, values, organizations, orderers, channels, ledger

@@ -16,6 +16,7 @@ use crate::bench::{
 };
 use crate::limits::{GROWTH_LOAD, GROWTH_POLL, POLL, READY, STOP};
 use crate::materials::genesis_file;
+use crate::network::Network;
 use crate::process::{peak_bytes, resident_bytes, stopwatch, terminate};
 use crate::topology::{CHANNEL, Kind, Node};
 
@@ -68,11 +69,20 @@ pub struct CatchUp {
 struct Long {
     site: Site,
     registrar: Registrar,
-    /// Asks the peer that is stopped and emptied.
-    asker: Person,
-    /// That peer and its place among the peers.
+    /// Is asked to end.
+    stopped: Peer,
+    /// Is killed, and later emptied. It is another one because a database that was opened has put in
+    /// order what is in its log: after that a start is quicker.
+    killed: Peer,
+}
+
+/// A peer that is started again.
+struct Peer {
     node: Node,
+    /// Its place among the peers.
     place: usize,
+    /// Asks this peer alone.
+    asker: Person,
 }
 
 impl Session<'_> {
@@ -122,14 +132,18 @@ impl Session<'_> {
         };
         let disk_bytes_per_transaction = grown.map(each).collect();
         let logs = meter.log_bytes();
-        let after_stop = long.stop_and_start().await?;
-        let after_kill = long.kill_and_start().await?;
+        stop(&mut long.site.network, &long.stopped.node).await?;
+        let after_stop = long.site.start_up(&long.registrar, &long.stopped).await?;
+        long.site.network.kill(&long.killed.node)?;
+        let after_kill = long.site.start_up(&long.registrar, &long.killed).await?;
         (self.say)(&format!(
             "  a peer serves {:.2} s after its start, {:.2} s when it was killed",
             after_stop.evaluated_s, after_kill.evaluated_s
         ));
         let package = &self.packages.healthcare;
-        let catch_up = long.catch_up(blocks, transactions, package).await?;
+        let node = &long.killed.node;
+        let catch_up = long.site.catch_up(node, blocks, transactions, package);
+        let catch_up = catch_up.await?;
         must_be_none(&long.site.observer.meter.errors_since(&logs))?;
         (self.say)(&format!(
             "  a new peer has {blocks} blocks after {:.1} s: {:.0} transactions per s",
@@ -163,110 +177,120 @@ fn span(missing: u64, per_s: f64) -> Span {
 
 impl Long {
     async fn of(site: Site, registrar: Registrar) -> anyhow::Result<Self> {
-        let peers = site.network.topology().of(Kind::Peer).cloned().zip(0..);
-        let (node, place) = peers.last().context("there are no peers")?;
-        let asker = registrar.auditor()?.into_iter().nth(place);
-        let asker = asker.context("nobody asks that peer")?;
-        register(&asker).await?;
+        let nodes: Vec<Node> = site.network.topology().of(Kind::Peer).cloned().collect();
+        let mut peers = Vec::new();
+        for ((node, place), asker) in nodes.into_iter().zip(0..).zip(registrar.auditor()?) {
+            register(&asker).await?;
+            peers.push(Peer { node, place, asker });
+        }
+        let killed = peers.pop().context("there are no peers")?;
+        let stopped = peers.pop().context("there is one peer only")?;
         Ok(Self {
             site,
             registrar,
-            asker,
-            node,
-            place,
+            stopped,
+            killed,
         })
     }
+}
 
-    async fn stop_and_start(&mut self) -> anyhow::Result<StartUp> {
-        self.stop().await?;
-        self.start().await
+impl Peer {
+    /// Whether the contract answers who asks which practitioners have encryption keys.
+    async fn answers(&self) -> bool {
+        let argument = r#"{"organization":"HospitalA","role":"practitioner"}"#;
+        let proposal = self.asker.contract.proposal("encryption_keys");
+        make(Ok(proposal.text(argument)), false).await.is_answered()
     }
+}
 
-    async fn kill_and_start(&mut self) -> anyhow::Result<StartUp> {
-        self.site.network.kill(&self.node)?;
-        self.start().await
-    }
+async fn stop(network: &mut Network, node: &Node) -> anyhow::Result<()> {
+    terminate(network.process_id(node)?)?;
+    network.wait_ended(node, STOP).await
+}
 
-    async fn stop(&mut self) -> anyhow::Result<()> {
-        let network = &mut self.site.network;
-        terminate(network.process_id(&self.node)?)?;
-        network.wait_ended(&self.node, STOP).await
-    }
-
-    /// Starts the peer and asks it until it serves.
-    async fn start(&mut self) -> anyhow::Result<StartUp> {
-        let health = self.registrar.health(self.place)?;
-        let channel = self.asker.contract.network().channel().clone();
-        let started = stopwatch();
-        self.site.network.start(&self.node)?;
+impl Site {
+    /// Starts a peer and asks it until it serves.
+    async fn start_up(&mut self, registrar: &Registrar, peer: &Peer) -> anyhow::Result<StartUp> {
+        let health = registrar.health(peer.place)?;
+        let channel = peer.asker.contract.network().channel().clone();
         let deadline = Instant::now() + READY;
+        let started = stopwatch();
+        self.network.start(&peer.node)?;
         let mut healthy_s = None;
-        loop {
+        let (healthy_s, evaluated_s) = loop {
             if healthy_s.is_none() {
                 let health = health.check(&channel, false).await;
                 let serves = health.is_ok_and(|health| health.channel.is_some());
                 healthy_s = serves.then(|| started.elapsed().as_secs_f64());
             }
             if let Some(healthy_s) = healthy_s
-                && self.is_answered().await
+                && peer.answers().await
             {
-                let evaluated_s = started.elapsed().as_secs_f64();
-                let id = self.site.network.process_id(&self.node)?;
-                self.site.agree_again().await?;
-                return Ok(StartUp {
-                    healthy_s,
-                    evaluated_s,
-                    resident_bytes: resident_bytes(id).unwrap_or_default(),
-                });
+                break (healthy_s, started.elapsed().as_secs_f64());
             }
-            let title = self.node.title();
+            let title = peer.node.title();
             ensure!(Instant::now() < deadline, "{title} does not serve again");
             tokio::time::sleep(GROWTH_POLL).await;
-        }
+        };
+        let id = self.network.process_id(&peer.node)?;
+        self.agree_again().await?;
+        Ok(StartUp {
+            healthy_s,
+            evaluated_s,
+            resident_bytes: resident_bytes(id).unwrap_or_default(),
+        })
     }
 
-    /// Whether the contract answers who asks which practitioners have encryption keys.
-    async fn is_answered(&self) -> bool {
-        let argument = r#"{"organization":"HospitalA","role":"practitioner"}"#;
-        let proposal = self.asker.contract.proposal("encryption_keys");
-        make(Ok(proposal.text(argument)), false).await.is_answered()
-    }
-
-    /// Takes everything from the peer but who it is, and has it join the channel again.
+    /// Takes everything from a peer but who it is, and has it join the channel again.
     async fn catch_up(
         &mut self,
+        node: &Node,
         blocks: u64,
         transactions: u64,
         package: &[u8],
     ) -> anyhow::Result<CatchUp> {
-        self.stop().await?;
-        let data = self.site.network.node_folder(&self.node).join("data");
+        let network = &mut self.network;
+        stop(network, node).await?;
+        let data = network.node_folder(node).join("data");
         std::fs::remove_dir_all(&data)?;
         std::fs::create_dir(&data)?;
-        let network = &mut self.site.network;
-        network.start(&self.node)?;
-        let genesis = std::fs::read(genesis_file(network.folder(), CHANNEL))?;
-        network.answers(&self.node).await?;
-        let (meter, admin) = (Meter::of(network)?, network.admin(&self.node)?);
+        network.start(node)?;
+        network.answers(node).await?;
+        let (meter, admin) = (Meter::of(network)?, network.admin(node)?);
         admin.install(package.to_vec().into()).await?;
+        let genesis = std::fs::read(genesis_file(network.folder(), CHANNEL))?;
         let before = meter.read()?;
         let started = stopwatch();
-        network.join(&self.node, genesis).await?;
+        network.join(node, genesis).await?;
         wait_for(&admin, blocks).await?;
         let seconds = started.elapsed().as_secs_f64();
         let used = meter.read()?.since(&before).cpu_us.into_iter();
-        let id = self.site.network.process_id(&self.node)?;
-        let caught_up = CatchUp {
+        let peak_bytes = peak_bytes(network.process_id(node)?).unwrap_or_default();
+        self.agree_again().await?;
+        Ok(CatchUp {
             seconds,
             blocks_per_s: blocks as f64 / seconds,
             transactions_per_s: transactions as f64 / seconds,
             cpu_us_per_transaction: used
                 .map(|(part, us)| (part, us as f64 / transactions.max(1) as f64))
                 .collect(),
-            peak_bytes: peak_bytes(id).unwrap_or_default(),
-        };
-        self.site.agree_again().await?;
-        Ok(caught_up)
+            peak_bytes,
+        })
+    }
+
+    /// Watches the processes that run now, and waits until all peers have the same state.
+    ///
+    /// # Errors
+    /// When they do not, or one does not answer.
+    async fn agree_again(&mut self) -> anyhow::Result<()> {
+        self.observer.meter = Meter::of(&self.network)?;
+        let deadline = Instant::now() + READY;
+        // A connection to a process that is gone fails once before another one is made.
+        while let Err(error) = self.observer.agreed_heights().await {
+            ensure!(Instant::now() < deadline, "{error:#}");
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
     }
 }
 
@@ -289,23 +313,6 @@ async fn wait_for(admin: &Admin, blocks: u64) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-impl Site {
-    /// Watches the processes that run now, and waits until all peers have the same state.
-    ///
-    /// # Errors
-    /// When they do not, or one does not answer.
-    async fn agree_again(&mut self) -> anyhow::Result<()> {
-        self.observer.meter = Meter::of(&self.network)?;
-        let deadline = Instant::now() + READY;
-        // A connection to a process that is gone fails once before another one is made.
-        while let Err(error) = self.observer.agreed_heights().await {
-            ensure!(Instant::now() < deadline, "{error:#}");
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
