@@ -94,8 +94,7 @@ pub const GROWTH_IN_FLIGHT: usize = 128;
 pub const GROWTH_STEPS_FIRST: u64 = 10_000;
 /// Bytes of the values while keys become more: about those of a consent.
 pub const GROWTH_VALUE_BYTES: usize = 300;
-/// Entries of each size while values become larger: so many that one which is replaced again is not in
-/// flight any more.
+/// Entries of each size while values become larger: many more than calls are in flight.
 pub const GROWTH_VALUE_ENTRIES: u64 = 2_000;
 /// Clients that replace entries, each through connections of its own.
 pub const GROWTH_CLIENTS: usize = 32;

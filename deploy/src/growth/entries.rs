@@ -1,17 +1,22 @@
 //! Entries without a meaning, while they become more or their values larger.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use anyhow::ensure;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 use stela_consent::Role;
 use stela_entries::{FILL, FILL_ENTRIES_MAX, KEY_BYTES, REPLACE, value};
+use tokio::time::Instant;
 
 use super::{Filled, Point, Session, Site};
 use crate::bench::{Call, Calls, Person, Registrar, at_once, chosen, commit, make, register};
 use crate::limits::{
-    GROWTH_CLIENTS, GROWTH_FILL_BYTES_MAX, GROWTH_FILLING, GROWTH_VALUE_BYTES, GROWTH_VALUE_ENTRIES,
+    GROWTH_CLIENTS, GROWTH_FILL_BYTES_MAX, GROWTH_FILLING, GROWTH_VALUE_BYTES,
+    GROWTH_VALUE_ENTRIES, POLL, READY,
 };
 use crate::process::stopwatch;
 
@@ -20,7 +25,8 @@ const ENTRIES: &str = "entries";
 /// Bytes of a write in an envelope beside its key and its value, at most.
 const WRITE_FRAME_BYTES: usize = 24;
 
-/// Entries that get other values: each is read and written once before one is again.
+/// Entries that get other values: each is read and written once before one is again, and never by two
+/// calls in flight.
 struct Replacements {
     people: Arc<Vec<Person>>,
     entries: Range<u64>,
@@ -28,6 +34,7 @@ struct Replacements {
     /// What the values begin with, so that they are others than those of earlier replacements.
     seed: u64,
     calls: AtomicU64,
+    in_flight: Mutex<BTreeSet<u64>>,
 }
 
 impl Replacements {
@@ -38,23 +45,37 @@ impl Replacements {
             value_bytes,
             seed: rand::random(),
             calls: AtomicU64::new(0),
+            in_flight: Mutex::default(),
         })
+    }
+
+    /// The next call's number and its entry: the next one in turn that no other call is about. There are
+    /// more entries than calls in flight.
+    fn begin(&self) -> (u64, u64) {
+        let mut in_flight = self.in_flight.lock();
+        loop {
+            let number = self.calls.fetch_add(1, Ordering::Relaxed);
+            let entry = drawn(&self.entries, number);
+            if in_flight.insert(entry) {
+                return (number, entry);
+            }
+        }
     }
 }
 
 impl Calls for Replacements {
     async fn make(&self) -> Call {
-        let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        let entry = drawn(&self.entries, number);
+        let (number, entry) = self.begin();
         let new = value(self.seed.wrapping_add(number), self.value_bytes);
         let contract = &chosen(&self.people, number).contract;
         let proposal = contract.proposal(REPLACE).text(&entry.to_string());
-        make(Ok(proposal.argument(new)), true).await
+        let call = make(Ok(proposal.argument(new)), true).await;
+        self.in_flight.lock().remove(&entry);
+        call
     }
 }
 
-/// The entry that is replaced by a call: all in turn, and those of consecutive calls far apart. So no
-/// two calls in flight are about the same.
+/// The entry that is replaced by a call: all in turn, and those of consecutive calls far apart.
 fn drawn(entries: &Range<u64>, number: u64) -> u64 {
     let count = (entries.end - entries.start).max(1);
     let place = u128::from(number % count) * u128::from(stride(count)) % u128::from(count);
@@ -90,7 +111,7 @@ impl Session<'_> {
         let (mut site, people) = self.entries().await?;
         let (mut points, mut there) = (Vec::new(), 0);
         for count in self.plan.keys.clone() {
-            let filled = self.fill(&site, &people, there..count, GROWTH_VALUE_BYTES);
+            let filled = self.fill(&mut site, &people, there..count, GROWTH_VALUE_BYTES);
             let filled = filled.await?;
             there = count;
             let calls = Replacements::of(&people, 0..count, GROWTH_VALUE_BYTES);
@@ -107,7 +128,9 @@ impl Session<'_> {
         for bytes in self.plan.values.clone() {
             let entries = there..there + GROWTH_VALUE_ENTRIES;
             there = entries.end;
-            let filled = self.fill(&site, &people, entries.clone(), bytes).await?;
+            let filled = self
+                .fill(&mut site, &people, entries.clone(), bytes)
+                .await?;
             let calls = Replacements::of(&people, entries, bytes);
             let point = self.measure(&mut site, bytes as u64, &calls).await?;
             points.push(point.filled(filled));
@@ -129,10 +152,10 @@ impl Session<'_> {
         Ok((site, Arc::new(people)))
     }
 
-    /// Writes new entries and waits until the databases have put them in order.
+    /// Writes new entries and waits until the databases have put them in order on their disks.
     async fn fill(
         &self,
-        site: &Site,
+        site: &mut Site,
         people: &[Person],
         entries: Range<u64>,
         value_bytes: usize,
@@ -153,6 +176,10 @@ impl Session<'_> {
         let transactions = filling.try_fold(0u64, |count, ()| async move { Ok(count + 1) });
         let transactions = transactions.await?;
         let fill_s = started.elapsed().as_secs_f64();
+        site.restart().await?;
+        for (person, entry) in people.iter().zip(entries.clone()) {
+            call_again(person, entry, value_bytes).await?;
+        }
         let keys = entries.end - entries.start;
         let filled = Filled {
             keys,
@@ -170,10 +197,23 @@ impl Session<'_> {
     }
 }
 
+/// Replaces an entry, as soon as the nodes take that again.
+async fn call_again(person: &Person, entry: u64, value_bytes: usize) -> anyhow::Result<()> {
+    let deadline = Instant::now() + READY;
+    let replacement = || {
+        let proposal = person.contract.proposal(REPLACE).text(&entry.to_string());
+        Ok(proposal.argument(value(entry, value_bytes)))
+    };
+    while let Err(error) = commit(replacement).await {
+        let in_time = Instant::now() < deadline;
+        ensure!(in_time, "the network does not come up again: {error:#}");
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use stela_protocol::limits::{RWSET_ENTRIES_MAX, WRITE_BYTES_MAX};
 
     use super::*;
@@ -186,6 +226,16 @@ mod tests {
             assert_eq!(round, entries.clone().collect(), "{count}");
             assert_eq!(drawn(&entries, 0), drawn(&entries, count));
         }
+    }
+
+    #[test]
+    fn no_two_calls_in_flight_are_about_the_same_entry() {
+        let calls = Replacements::of(&Arc::new(Vec::new()), 0..10, 100);
+        let first = calls.begin().1;
+        let others: BTreeSet<u64> = (0..9).map(|_| calls.begin().1).collect();
+        assert_eq!((others.len(), others.contains(&first)), (9, false));
+        assert!(calls.in_flight.lock().remove(&7));
+        assert_eq!(calls.begin().1, 7);
     }
 
     #[test]

@@ -277,21 +277,6 @@ impl Site {
             peak_bytes,
         })
     }
-
-    /// Watches the processes that run now, and waits until all peers have the same state.
-    ///
-    /// # Errors
-    /// When they do not, or one does not answer.
-    async fn agree_again(&mut self) -> anyhow::Result<()> {
-        self.observer.meter = Meter::of(&self.network)?;
-        let deadline = Instant::now() + READY;
-        // A connection to a process that is gone fails once before another one is made.
-        while let Err(error) = self.observer.agreed_heights().await {
-            ensure!(Instant::now() < deadline, "{error:#}");
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
-    }
 }
 
 /// Waits until the node has so many blocks, as long as they become more.

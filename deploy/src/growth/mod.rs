@@ -24,7 +24,7 @@ pub use self::plan::{Growing, Plan};
 pub use self::plot::plots;
 pub use self::report::{Filled, Point, Report, Series};
 use crate::bench::{Auditor, Calls, Meter, Observer, Pace, Registrar, Run, Setting, median};
-use crate::limits::{GROWTH_SETTLE, GROWTH_SETTLED, POLL};
+use crate::limits::{GROWTH_SETTLE, GROWTH_SETTLED, POLL, READY};
 use crate::network::{Launcher, Network};
 use crate::process::stopwatch;
 use crate::topology::Topology;
@@ -182,6 +182,32 @@ impl Site {
             network,
             observer: Observer { auditors, meter },
         })
+    }
+
+    /// Stops all nodes and starts them again, so that nothing that was written before is still to be
+    /// moved from their databases' memory to the disk while calls are measured.
+    ///
+    /// # Errors
+    /// When one does not come back.
+    async fn restart(&mut self) -> anyhow::Result<()> {
+        self.network.stop()?;
+        self.network.start_ledger()?;
+        self.agree_again().await
+    }
+
+    /// Watches the processes that run now, and waits until all peers have the same state.
+    ///
+    /// # Errors
+    /// When they do not, or one does not answer.
+    async fn agree_again(&mut self) -> anyhow::Result<()> {
+        self.observer.meter = Meter::of(&self.network)?;
+        let deadline = Instant::now() + READY;
+        // A connection to a process that is gone fails once before another one is made.
+        while let Err(error) = self.observer.agreed_heights().await {
+            ensure!(Instant::now() < deadline, "{error:#}");
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
     }
 
     /// Waits until the nodes' folders keep their size, so that databases have put in order what was
