@@ -10,6 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/console.sh"
 usage() {
     cat <<'USAGE'
 Usage: ./deploy/bench.sh [--quick] [--profile PROFILE] [OPTIONS OF stela-bench]
+       ./deploy/bench.sh growth [--quick] [--profile PROFILE] [OPTIONS OF stela-growth]
 
 Starts three orderers and two organizations with one peer each, both of which endorse, with TLS, fsync
 and the settings that are shipped; searches the saturation point of each function, measures there, at
@@ -27,8 +28,21 @@ report.txt and plots to target/bench in this repository.
   --orderers N, --organizations N
                       another network                      (default: 3 and 2)
   --json              print the report as JSON
+  --out FOLDER        where the report goes
   --profile PROFILE   dev builds with the profile of the demonstration (default: release)
   --help              show this
+
+growth measures what a transaction costs as the work grows, at the same number of calls in flight: 2 to 6
+organizations, 1 to 5 orderers, 1 to 8 channels, values from 100 B to 64 KiB, a state of 10 thousand to 10
+million keys, a ledger of up to a million transactions (start of a peer, disk, catch-up of a new one). All
+of it takes more than an hour and about 30 GB of disk. Report and plots go to target/bench/growth.
+
+  --quick             all of it in a few minutes: fewer and smaller sizes
+  --only NAME,...     only these: keys, values, organizations, orderers, channels, ledger
+  --max-keys N        keys in the end                      (default: 10000000; 100000 with --quick)
+  --transactions N    transactions in the end              (default: 1000000; 20000 with --quick)
+  --json, --out, --profile
+                      as above
 
 The first run compiles everything with the profile release, which takes a while. Nothing else should
 run on the machine meanwhile.
@@ -47,6 +61,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$STELA_ROOT"
 
 profile=release
+program=stela-bench
+if [ "${1:-}" = growth ]; then
+    program=stela-growth
+    shift
+fi
 arguments=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -71,5 +90,12 @@ use_wasm_target || exit
 run cargo build --locked --profile "$profile" "${packages[@]}" --bins ||
     fail 1 "the build failed; the reason is above"
 run ./deploy/build-contract.sh || exit
+if [ "$program" = stela-growth ]; then
+    run ./deploy/build-contract.sh entries || exit
+    case " ${arguments[*]} " in
+    *" --out"[\ =]*) ;;
+    *) arguments+=(--out "$STELA_ROOT/target/bench/growth") ;;
+    esac
+fi
 
-become stela-bench ${arguments[@]+"${arguments[@]}"}
+become "$program" ${arguments[@]+"${arguments[@]}"}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the healthcare contract to WebAssembly: $CARGO_TARGET_DIR/contracts/healthcare.wasm, a core
-# module. No path of this machine is in it, so that the same compiler and standard library give the
-# same bytes in every checkout.
+# Builds a contract to WebAssembly: chaincode/NAME, or the healthcare contract when none is named, to
+# $CARGO_TARGET_DIR/contracts/NAME.wasm, a core module. No path of this machine is in it, so that the
+# same compiler and standard library give the same bytes in every checkout.
 
 set -euo pipefail
 
@@ -9,6 +9,7 @@ STELA_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 # shellcheck source=deploy/console.sh
 source "$STELA_ROOT/deploy/console.sh"
 
+name=${1:-healthcare}
 target=wasm32-unknown-unknown
 target_folder=${CARGO_TARGET_DIR:-${STELA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stela}/target}
 # Each instance of a contract begins with its stack; Rust's own default is 1 MiB.
@@ -21,8 +22,8 @@ main() {
         eval "$settings"
     fi
     build
-    local built=$target_folder/$target/contract/stela_healthcare.wasm
-    local contract=$target_folder/contracts/healthcare.wasm
+    local built=$target_folder/$target/contract/stela_$name.wasm
+    local contract=$target_folder/contracts/$name.wasm
     [ -f "$built" ] || fail 1 "the build left no $built; is the crate a cdylib?"
     mkdir -p "$(dirname "$contract")"
     # A node may be reading the old one, so it is replaced as a whole and only when it changed.
@@ -42,7 +43,7 @@ build() {
     fi
     CARGO_ENCODED_RUSTFLAGS=$(flags)
     export CARGO_ENCODED_RUSTFLAGS
-    run cargo build --profile contract --locked -p stela-healthcare --lib --target "$target"
+    run cargo build --profile contract --locked -p "stela-$name" --lib --target "$target"
 }
 
 # Flags apart by the separator that cargo defines, since paths may hold spaces.

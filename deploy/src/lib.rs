@@ -9,7 +9,7 @@
 //! ten ways and looks at what `stela doctor` says; [`rights_trial`] does what the demonstration does
 //! not tell, and [`commands`] finds what no run has done; [`interop`] is a network in which a storage
 //! node keeps its blobs in an IPFS daemon; [`costs`] measures what each function of the contract costs,
-//! and [`bench`] how fast a ledger is and what it uses.
+//! [`bench`] how fast a ledger is and what it uses, and [`growth`] how that changes as it grows.
 
 pub mod bench;
 pub mod canary;
@@ -18,6 +18,7 @@ pub mod commands;
 pub mod costs;
 pub mod evidence;
 pub mod faults;
+pub mod growth;
 pub mod interop;
 pub mod large;
 pub mod limits;
@@ -50,15 +51,25 @@ pub fn package(module: &[u8]) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// When there is none, with what to run to get it.
 pub fn contract_module(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    if let Some(path) = named {
-        return Ok(path.to_owned());
+    match named {
+        Some(path) => Ok(path.to_owned()),
+        None => built_module(topology::CONTRACT),
     }
+}
+
+/// The module of the contract `chaincode/NAME` that is built beside the running program.
+///
+/// # Errors
+/// When there is none, with what to run to get it.
+pub fn built_module(name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let mut folders = own.ancestors().skip(1).take(3);
     folders
         .find_map(|folder| {
-            let path = folder.join("contracts/healthcare.wasm");
+            let path = folder.join("contracts").join(format!("{name}.wasm"));
             path.is_file().then_some(path)
         })
-        .context("the contract is not built; run ./deploy/build-contract.sh")
+        .with_context(|| {
+            format!("the contract is not built; run ./deploy/build-contract.sh {name}")
+        })
 }

@@ -87,3 +87,29 @@ pub const BENCH_STAGE_TRANSACTIONS_MAX: usize = 10_000;
 pub const BENCH_STAGE_CPU_US_MIN: u64 = 500_000;
 /// Requests by which it is measured what a call from one process to another costs.
 pub const BENCH_ASKED: u64 = 10_000;
+
+/// Calls in flight while it is measured what growth costs: enough to saturate two processors.
+pub const GROWTH_IN_FLIGHT: usize = 128;
+/// The smallest state and the shortest ledger that are measured when they grow tenfold.
+pub const GROWTH_STEPS_FIRST: u64 = 10_000;
+/// Bytes of the values while keys become more: about those of a consent.
+pub const GROWTH_VALUE_BYTES: usize = 300;
+/// Entries of each size while values become larger: many more than calls are in flight.
+pub const GROWTH_VALUE_ENTRIES: u64 = 2_000;
+/// Clients that replace entries, each through connections of its own.
+pub const GROWTH_CLIENTS: usize = 32;
+/// Transactions under way that write new entries.
+pub const GROWTH_FILLING: usize = 8;
+/// Bytes that such a transaction writes: below the channel's limit for an envelope.
+pub const GROWTH_FILL_BYTES_MAX: usize = 384 << 10;
+/// How long nodes' folders must keep their size until their databases count as in order.
+pub const GROWTH_SETTLED: Duration = Duration::from_secs(3);
+/// How long that may take.
+pub const GROWTH_SETTLE: Duration = Duration::from_secs(30 * 60);
+/// About what a consent grant takes on the disk of a node, in bytes.
+pub const GROWTH_CONSENT_BYTES: usize = 1_500;
+/// How long calls are made until it is looked how long the ledger is: all calls of one run are in
+/// memory.
+pub const GROWTH_LOAD: Duration = Duration::from_secs(20);
+/// How often a peer that starts is asked whether it serves.
+pub const GROWTH_POLL: Duration = Duration::from_millis(5);

@@ -157,7 +157,7 @@ impl Materials {
         user_folder(&self.folder, user)
     }
 
-    /// The channel's first block; `nodes` are all that were enrolled.
+    /// A channel's first block; `enrolled` are all nodes. It is written to [`genesis_file`].
     ///
     /// # Errors
     /// When the configuration would not be sound.
@@ -165,15 +165,15 @@ impl Materials {
         &self,
         enrolled: &[(Node, NodeCertificates)],
         swarm_ids: &BTreeMap<String, String>,
-        package: Hash32,
+        channel: &NewChannel<'_>,
         now_ms: u64,
     ) -> anyhow::Result<Vec<u8>> {
-        let config = self.config(enrolled, swarm_ids, package)?;
+        let config = self.config(enrolled, swarm_ids, channel)?;
         let block = stela_protocol::config::genesis(&config, now_ms)?;
         let (encoded, _) = stela_protocol::config::from_genesis(&block)?;
         Configuration::new(encoded).context("the genesis block is not sound")?;
         let bytes = block.to_pb().encode_to_vec();
-        std::fs::write(self.folder.join("public/genesis.block"), &bytes)?;
+        std::fs::write(genesis_file(&self.folder, channel.name), &bytes)?;
         Ok(bytes)
     }
 
@@ -181,7 +181,7 @@ impl Materials {
         &self,
         enrolled: &[(Node, NodeCertificates)],
         swarm_ids: &BTreeMap<String, String>,
-        package: Hash32,
+        channel: &NewChannel<'_>,
     ) -> anyhow::Result<pb::ChannelConfig> {
         let of = |kind: Kind| enrolled.iter().filter(move |(node, _)| node.kind == kind);
         let orderers = of(Kind::Orderer)
@@ -206,7 +206,7 @@ impl Materials {
         };
         Ok(pb::ChannelConfig {
             version: FORMAT_VERSION,
-            channel: CHANNEL.to_owned(),
+            channel: channel.name.to_owned(),
             sequence: 0,
             organizations,
             orderers: orderers.collect(),
@@ -218,9 +218,9 @@ impl Materials {
                 envelope_bytes_max: 512 << 10,
             }),
             contracts: vec![pb::ContractDefinition {
-                name: CONTRACT.to_owned(),
+                name: channel.contract.to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                package_hash: package.to_bytes(),
+                package_hash: channel.package.to_bytes(),
                 endorsement_policy: format!("OutOf(2, {})", every("peer")),
                 ..Default::default()
             }],
@@ -284,6 +284,26 @@ fn roles() -> Vec<String> {
     let people = Role::ALL.iter().map(|role| role.code());
     let roles: BTreeSet<&str> = nodes.into_iter().chain(people).collect();
     roles.into_iter().map(str::to_owned).collect()
+}
+
+/// A channel that is to begin, with one contract that two organizations endorse.
+#[derive(Debug, Clone, Copy)]
+pub struct NewChannel<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The contract's name.
+    pub contract: &'a str,
+    /// The hash of its package.
+    pub package: Hash32,
+}
+
+/// Where the first block of a channel is in the network's folder.
+pub fn genesis_file(folder: &Path, channel: &str) -> PathBuf {
+    let name = match channel {
+        CHANNEL => "genesis.block".to_owned(),
+        other => format!("{other}.block"),
+    };
+    folder.join("public").join(name)
 }
 
 /// The certificates of an enrolled node.

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use stela_client::{Admin, AdminOptions, Contract, Endpoint, Gateway, GatewayOptions, NodeStatus};
 use stela_identity::Credentials;
 use stela_identity::tls::{TlsIdentity, TlsRoots, TlsSettings};
-use stela_protocol::{ChannelId, ContractName, Hash32, OrgId, hash};
+use stela_protocol::{ChannelId, ContractName, OrgId, hash};
 
 use crate::limits::{POLL, READY, STOP};
-use crate::materials::{Materials, User, node_config, user_folder};
+use crate::materials::{Materials, NewChannel, NodeCertificates, User, node_config, user_folder};
 use crate::process::{Process, Signal, binary, now_ms, runs, send, terminate};
 use crate::relay;
 use crate::topology::{CHANNEL, CONTRACT, Kind, Node, ORGANIZATION_NAMES, Port, Topology};
@@ -36,6 +36,7 @@ pub struct Network {
     folder: PathBuf,
     topology: Topology,
     launcher: Launcher,
+    founding: Founding,
     genesis: Vec<u8>,
     recorder: Option<Process>,
     processes: BTreeMap<String, Process>,
@@ -116,11 +117,17 @@ impl Network {
             "{} is not empty; remove it or choose another folder",
             folder.display()
         );
-        let genesis = prepare(&folder, &topology, hash::package(package), users)?;
+        let founding = Founding::prepare(&folder, &topology, users)?;
+        let genesis = founding.genesis(&NewChannel {
+            name: CHANNEL,
+            contract: CONTRACT,
+            package: hash::package(package),
+        })?;
         Ok(Self {
             folder,
             topology,
             launcher,
+            founding,
             genesis,
             recorder: None,
             processes: BTreeMap::new(),
@@ -138,16 +145,43 @@ impl Network {
         package: &[u8],
         progress: &dyn Fn(&str),
     ) -> anyhow::Result<()> {
-        for kind in [Kind::Orderer, Kind::Peer] {
-            self.start_all(kind)?;
-        }
-        self.save()?;
+        self.start_ledger()?;
         progress("joining the channel and installing the contract");
         let genesis = self.genesis.clone();
         self.join_all(&genesis, package).await?;
         self.start_all(Kind::Storage)?;
         self.save()?;
         self.storage_ready().await
+    }
+
+    /// Starts the orderers and the peers of a prepared network, which join no channel yet.
+    ///
+    /// # Errors
+    /// When a program cannot be started.
+    pub fn start_ledger(&mut self) -> anyhow::Result<()> {
+        for kind in [Kind::Orderer, Kind::Peer] {
+            self.start_all(kind)?;
+        }
+        self.save()
+    }
+
+    /// Makes the first block of a further channel and has all orderers and peers join it, with its
+    /// contract installed.
+    ///
+    /// # Errors
+    /// When the configuration would not be sound, or a node does not answer or refuses.
+    pub async fn open_channel(
+        &mut self,
+        channel: &str,
+        contract: &str,
+        package: &[u8],
+    ) -> anyhow::Result<()> {
+        let genesis = self.founding.genesis(&NewChannel {
+            name: channel,
+            contract,
+            package: hash::package(package),
+        })?;
+        self.join_all(&genesis, package).await
     }
 
     /// Which process runs which node, as it changes.
@@ -618,41 +652,54 @@ pub fn administrator(organization: &str) -> anyhow::Result<User> {
     })
 }
 
-fn prepare(
-    folder: &Path,
-    topology: &Topology,
-    package: Hash32,
-    users: &[User],
-) -> anyhow::Result<Vec<u8>> {
-    let now = now_ms();
-    let materials = Materials::create(folder, topology.organizations(), now)?;
-    let swarm_key = stela_ipfs::generate_swarm_key().to_key_file();
-    write_secret(&folder.join("swarm.key"), swarm_key.as_bytes())?;
-    let mut enrolled = Vec::new();
-    let mut swarm_ids = BTreeMap::new();
-    for node in &topology.nodes {
-        enrolled.push((node.clone(), materials.enrol_node(node)?));
-        let home = materials.node_folder(node);
-        if node.kind == Kind::Storage {
-            let peer_id = match &node.daemon {
-                Some(daemon) => daemon.peer_id.clone(),
-                None => storage_identity(&home.join("data"))?,
-            };
-            swarm_ids.insert(node.title(), peer_id);
+/// Who founded the network: with this the first blocks of its channels are made.
+struct Founding {
+    materials: Materials,
+    enrolled: Vec<(Node, NodeCertificates)>,
+    swarm_ids: BTreeMap<String, String>,
+}
+
+impl Founding {
+    fn prepare(folder: &Path, topology: &Topology, users: &[User]) -> anyhow::Result<Self> {
+        let materials = Materials::create(folder, topology.organizations(), now_ms())?;
+        let swarm_key = stela_ipfs::generate_swarm_key().to_key_file();
+        write_secret(&folder.join("swarm.key"), swarm_key.as_bytes())?;
+        let mut enrolled = Vec::new();
+        let mut swarm_ids = BTreeMap::new();
+        for node in &topology.nodes {
+            enrolled.push((node.clone(), materials.enrol_node(node)?));
+            let home = materials.node_folder(node);
+            if node.kind == Kind::Storage {
+                let peer_id = match &node.daemon {
+                    Some(daemon) => daemon.peer_id.clone(),
+                    None => storage_identity(&home.join("data"))?,
+                };
+                swarm_ids.insert(node.title(), peer_id);
+            }
+            let role = node.kind.role();
+            std::fs::write(
+                home.join(format!("{role}.toml")),
+                node_config(node, topology),
+            )?;
         }
-        let role = node.kind.role();
-        std::fs::write(
-            home.join(format!("{role}.toml")),
-            node_config(node, topology),
-        )?;
+        for organization in materials.organizations() {
+            materials.enrol_user(&administrator(organization)?, topology)?;
+        }
+        for user in users {
+            materials.enrol_user(user, topology)?;
+        }
+        Ok(Self {
+            materials,
+            enrolled,
+            swarm_ids,
+        })
     }
-    for organization in materials.organizations() {
-        materials.enrol_user(&administrator(organization)?, topology)?;
+
+    fn genesis(&self, channel: &NewChannel<'_>) -> anyhow::Result<Vec<u8>> {
+        let (enrolled, swarm_ids) = (&self.enrolled, &self.swarm_ids);
+        self.materials
+            .genesis(enrolled, swarm_ids, channel, now_ms())
     }
-    for user in users {
-        materials.enrol_user(user, topology)?;
-    }
-    materials.genesis(&enrolled, &swarm_ids, package, now)
 }
 
 /// A new file that only its owner can read.

@@ -1,6 +1,7 @@
 //! What the ledger says of a run, beside what its clients were told.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,56 +14,58 @@ use stela_client::{
 use stela_identity::Configuration;
 use stela_protocol::block::Block;
 use stela_protocol::transaction::{Body, Envelope};
-use stela_protocol::{BlockNumber, ContractName, TransactionId, ValidationCode, config};
+use stela_protocol::{BlockNumber, TransactionId, ValidationCode, config};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::load::Sample;
 use super::people::Person;
-use super::world::{Outcome, Workload};
+use super::world::Outcome;
 use crate::limits::{BENCH_SETTLE, POLL};
-use crate::topology::CONTRACT;
+use crate::materials::genesis_file;
 
-/// Asks every peer about the chain.
-pub(super) struct Auditor {
+/// Asks every peer about the chain of one channel.
+pub(crate) struct Auditor {
     peers: Vec<Person>,
     quorum: Quorum,
 }
 
 /// A run in the ledger.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) blocks: u64,
+pub(crate) struct Found {
+    pub(crate) blocks: u64,
     /// Envelopes in them, whoever submitted them.
-    pub(super) transactions: u64,
-    pub(super) envelope_bytes: u64,
+    pub(crate) transactions: u64,
+    pub(crate) envelope_bytes: u64,
     /// Verdicts on those that are not valid.
-    pub(super) invalid: BTreeMap<String, u64>,
+    pub(crate) invalid: BTreeMap<String, u64>,
     /// Calls of the run that are valid.
-    pub(super) valid: u64,
+    pub(crate) valid: u64,
     /// Transactions that nobody of the run made: what peers note themselves.
-    pub(super) others: u64,
-    /// Events of the run's blocks, as they must be told.
-    pub(super) events: Vec<Checkpoint>,
+    pub(crate) others: u64,
+    /// Events of the run's blocks, as they must be told, for each channel.
+    pub(crate) events: Vec<Vec<Checkpoint>>,
     /// Calls that were acknowledged and are not on the ledger.
-    pub(super) lost: u64,
+    pub(crate) lost: u64,
     /// Calls whose submission failed, and that are on the ledger all the same.
-    pub(super) unsure_and_committed: u64,
+    pub(crate) unsure_and_committed: u64,
 }
 
 /// Events as one client hears them.
-pub(super) struct Listener {
+pub(crate) struct Listener {
     heard: Arc<Mutex<Vec<Checkpoint>>>,
     task: JoinHandle<()>,
 }
 
 impl Auditor {
-    /// Registers the auditor with the channel.
+    /// Registers the auditor with the channel; `folder` is the network's.
     ///
     /// # Errors
     /// When the genesis block is not sound or the registration is refused.
-    pub(super) async fn begin(peers: Vec<Person>, folder: &Path) -> anyhow::Result<Self> {
-        let bytes = std::fs::read(folder.join("public/genesis.block"))?;
+    pub(crate) async fn begin(peers: Vec<Person>, folder: &Path) -> anyhow::Result<Self> {
+        let first = peers.first().context("there are no peers")?;
+        let channel = first.contract.network().channel();
+        let bytes = std::fs::read(genesis_file(folder, channel.as_str()))?;
         let (configuration, _) = config::from_genesis(&Block::decode(bytes.into())?)?;
         for peer in &peers {
             super::world::register(peer).await?;
@@ -81,7 +84,7 @@ impl Auditor {
     ///
     /// # Errors
     /// When they do not come to agree, or have two histories.
-    pub(super) async fn agreed_height(&self) -> anyhow::Result<u64> {
+    pub(crate) async fn agreed_height(&self) -> anyhow::Result<u64> {
         let deadline = Instant::now() + BENCH_SETTLE;
         loop {
             let mut said: Vec<ChannelInfo> = Vec::new();
@@ -108,10 +111,10 @@ impl Auditor {
     ///
     /// # Errors
     /// When there are no peers.
-    pub(super) fn listen(&self, height: u64) -> anyhow::Result<Listener> {
-        let client = self.clients().next().context("there are no peers")?;
+    pub(crate) fn listen(&self, height: u64) -> anyhow::Result<Listener> {
+        let contract = &self.peers.first().context("there are no peers")?.contract;
         let start = Start::Block(BlockNumber(height));
-        let mut events = client.events(&ContractName::new(CONTRACT)?, start);
+        let mut events = contract.network().events(contract.name(), start);
         let heard: Arc<Mutex<Vec<Checkpoint>>> = Arc::default();
         let notes = heard.clone();
         let task = tokio::spawn(async move {
@@ -126,62 +129,87 @@ impl Auditor {
     ///
     /// # Errors
     /// When there are no peers.
-    pub(super) fn blocks(&self, start: u64, end: u64) -> anyhow::Result<BlockStream> {
+    pub(crate) fn blocks(&self, start: u64, end: u64) -> anyhow::Result<BlockStream> {
         let client = self.clients().next().context("there are no peers")?;
         let blocks = client.blocks(BlockNumber(start), Some(BlockNumber(end)));
         Ok(blocks.signed_by(self.quorum.clone()))
     }
 
-    /// Looks the calls of a run up in the blocks from `start` up to `end`.
-    ///
-    /// # Errors
-    /// When a block is not as it must be, or says otherwise than a client was told.
-    pub(super) async fn find(
+    /// Enters the blocks of `range` and says which events are in them.
+    async fn read(
         &self,
-        samples: &[Sample],
-        start: u64,
-        end: u64,
-    ) -> anyhow::Result<Found> {
-        let mut blocks = self.blocks(start, end)?;
-        let (mut found, mut places) = (Found::default(), BTreeMap::new());
+        range: Range<u64>,
+        found: &mut Found,
+        places: &mut Places,
+    ) -> anyhow::Result<Vec<Checkpoint>> {
+        let mut blocks = self.blocks(range.start, range.end)?;
+        let (mut count, mut events) = (0, Vec::new());
         while let Some(checked) = blocks.next().await {
             let checked = checked?;
-            found.blocks += 1;
+            count += 1;
             let number = checked.block.header.number;
             let verdicts = checked.block.envelopes.iter().zip(&checked.codes);
             for (index, (bytes, code)) in (0..).zip(verdicts) {
                 let envelope = Envelope::decode(bytes.clone())?;
-                found.add(&envelope, *code, number, index);
+                found.add(*code);
                 found.envelope_bytes += bytes.len() as u64;
+                if code.is_valid() {
+                    events.extend(checkpoints(&envelope, number, index));
+                }
                 places.insert(envelope.header().id(), (number, index, *code));
             }
         }
-        ensure!(
-            found.blocks == end - start,
-            "a peer gave fewer blocks than it has"
-        );
-        for sample in samples {
-            found.look_up(&sample.call.outcome, &mut places)?;
-        }
-        found.others = places.len() as u64;
-        Ok(found)
+        let whole = count == range.end - range.start;
+        ensure!(whole, "a peer gave fewer blocks than it has");
+        found.blocks += count;
+        Ok(events)
     }
+}
+
+/// Looks the calls of a run up in the blocks that each channel got in it.
+///
+/// # Errors
+/// When a block is not as it must be, or says otherwise than a client was told.
+pub(super) async fn find(
+    channels: impl IntoIterator<Item = (&Auditor, Range<u64>)>,
+    samples: &[Sample],
+) -> anyhow::Result<Found> {
+    let (mut found, mut places) = (Found::default(), BTreeMap::new());
+    for (auditor, range) in channels {
+        let events = auditor.read(range, &mut found, &mut places).await?;
+        found.events.push(events);
+    }
+    for sample in samples {
+        found.look_up(&sample.call.outcome, &mut places)?;
+    }
+    found.others = places.len() as u64;
+    Ok(found)
+}
+
+/// Where the events of a valid transaction stand.
+fn checkpoints(
+    envelope: &Envelope,
+    block: BlockNumber,
+    transaction: u32,
+) -> impl Iterator<Item = Checkpoint> {
+    let count = match &envelope.body {
+        Body::Transaction(transaction) => transaction.result.events.len(),
+        _ => 0,
+    };
+    (0..).take(count).map(move |event| Checkpoint {
+        block,
+        transaction,
+        event,
+    })
 }
 
 type Places = BTreeMap<TransactionId, (BlockNumber, u32, ValidationCode)>;
 
 impl Found {
-    fn add(&mut self, envelope: &Envelope, code: ValidationCode, block: BlockNumber, index: u32) {
+    fn add(&mut self, code: ValidationCode) {
         self.transactions += 1;
         if !code.is_valid() {
             *self.invalid.entry(code.name().to_owned()).or_default() += 1;
-        } else if let Body::Transaction(transaction) = &envelope.body {
-            let events = (0..).zip(&transaction.result.events);
-            self.events.extend(events.map(|(event, _)| Checkpoint {
-                block,
-                transaction: index,
-                event,
-            }));
         }
     }
 
@@ -224,8 +252,8 @@ impl Found {
         Ok(())
     }
 
-    /// Why the run must not be reported, if there is anything.
-    pub(super) fn objections(&self, workload: Workload) -> Vec<String> {
+    /// Why the run must not be reported, if there is anything; calls may conflict or not.
+    pub(crate) fn objections(&self, may_conflict: bool) -> Vec<String> {
         let mut objections = Vec::new();
         if self.lost > 0 {
             objections.push(format!("{} acknowledged transactions are lost", self.lost));
@@ -235,7 +263,7 @@ impl Found {
             ValidationCode::PhantomReadConflict.name(),
         ];
         for (code, count) in &self.invalid {
-            if !workload.may_conflict() || !conflicts.contains(&code.as_str()) {
+            if !may_conflict || !conflicts.contains(&code.as_str()) {
                 objections.push(format!("{count} transactions are {code}"));
             }
         }
@@ -248,7 +276,7 @@ impl Listener {
     ///
     /// # Errors
     /// When one is missing or another was told.
-    pub(super) async fn must_have_heard(self, events: &[Checkpoint]) -> anyhow::Result<()> {
+    pub(crate) async fn must_have_heard(self, events: &[Checkpoint]) -> anyhow::Result<()> {
         let deadline = Instant::now() + BENCH_SETTLE;
         while self.heard.lock().len() < events.len() && Instant::now() < deadline {
             tokio::time::sleep(POLL).await;
@@ -305,19 +333,19 @@ mod tests {
 
     #[test]
     fn only_conflicts_of_those_who_contend_are_reported() {
-        let check = |code: ValidationCode, lost: u64, workload, expect: usize| {
+        let check = |code: ValidationCode, lost: u64, may_conflict: bool, expect: usize| {
             let found = Found {
                 invalid: BTreeMap::from([(code.name().to_owned(), 2)]),
                 lost,
                 ..Found::default()
             };
-            assert_eq!(found.objections(workload).len(), expect, "{code}");
+            assert_eq!(found.objections(may_conflict).len(), expect, "{code}");
         };
         let conflict = ValidationCode::PhantomReadConflict;
-        check(conflict, 0, Workload::Contended, 0);
-        check(conflict, 1, Workload::Contended, 1);
-        check(conflict, 0, Workload::ConsentGrant, 1);
-        check(conflict, 1, Workload::ConsentGrant, 2);
-        check(ValidationCode::Expired, 0, Workload::Contended, 1);
+        check(conflict, 0, true, 0);
+        check(conflict, 1, true, 1);
+        check(conflict, 0, false, 1);
+        check(conflict, 1, false, 2);
+        check(ValidationCode::Expired, 0, true, 1);
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::usage::{Meter, Reading};
-use super::world::{Call, Outcome, Workload, World};
+use super::world::{Call, Outcome};
 use crate::limits::{BENCH_OPEN_MAX, BENCH_REFUSED_PAUSE, BENCH_SETTLE, POLL};
 
 /// How calls are made.
@@ -38,10 +38,16 @@ impl fmt::Display for Pace {
 
 /// How long a run is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
+pub(crate) struct Span {
     /// Not measured.
-    pub(super) warm_up: Duration,
-    pub(super) measured: Duration,
+    pub(crate) warm_up: Duration,
+    pub(crate) measured: Duration,
+}
+
+/// What is called in a run.
+pub(crate) trait Calls: Send + Sync + 'static {
+    /// Makes the next call.
+    fn make(&self) -> impl Future<Output = Call> + Send;
 }
 
 /// A call, and when it was due and done, counted from the beginning of the run.
@@ -74,17 +80,15 @@ impl Taken {
 ///
 /// # Errors
 /// When a process is gone.
-pub(super) async fn take(
-    world: &Arc<World>,
-    workload: Workload,
+pub(super) async fn take<C: Calls>(
+    calls: &Arc<C>,
     pace: Pace,
     span: Span,
     meter: &Meter,
 ) -> anyhow::Result<Taken> {
     let book = Arc::new(Book::open());
     let mut clients = Clients {
-        world: world.clone(),
-        workload,
+        calls: calls.clone(),
         book: book.clone(),
         tasks: JoinSet::new(),
     };
@@ -182,21 +186,20 @@ impl Book {
     }
 }
 
-struct Clients {
-    world: Arc<World>,
-    workload: Workload,
+struct Clients<C> {
+    calls: Arc<C>,
     book: Arc<Book>,
     tasks: JoinSet<()>,
 }
 
-impl Clients {
+impl<C: Calls> Clients<C> {
     fn take_turns(&mut self, count: usize) {
         for _ in 0..count {
-            let (world, workload, book) = (self.world.clone(), self.workload, self.book.clone());
+            let (calls, book) = (self.calls.clone(), self.book.clone());
             self.tasks.spawn(async move {
                 while book.is_open() {
                     let due = book.now();
-                    let call = world.call(workload).await;
+                    let call = calls.make().await;
                     let refused = matches!(call.outcome, Outcome::Refused(_));
                     book.enter(due, call);
                     if refused {
@@ -223,9 +226,9 @@ impl Clients {
                 continue;
             }
             self.book.under_way.fetch_add(1, Ordering::Relaxed);
-            let (world, workload, book) = (self.world.clone(), self.workload, self.book.clone());
+            let (calls, book) = (self.calls.clone(), self.book.clone());
             self.tasks.spawn(async move {
-                let call = world.call(workload).await;
+                let call = calls.make().await;
                 book.enter(due, call);
                 book.under_way.fetch_sub(1, Ordering::Relaxed);
             });

@@ -18,7 +18,7 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,17 +28,21 @@ use stela_consent::Hex;
 use stela_protocol::block::Block;
 use stela_protocol::transaction::Envelope;
 
-use self::check::{Auditor, Found};
+pub(crate) use self::check::Auditor;
+use self::check::{Found, find};
+pub(crate) use self::load::{Calls, Span};
 pub use self::load::{Latency, Pace};
-use self::load::{Span, Taken, refusals, take};
-use self::people::Registrar;
+use self::load::{Taken, refusals, take};
+pub(crate) use self::people::{Person, Registrar};
 pub use self::plot::plots;
+pub(crate) use self::plot::{Axis, Line, draw};
 pub use self::report::{Machine, Measured, Report, Run, Setting};
 pub use self::stages::Stage;
 pub use self::usage::{Memory, Part};
-use self::usage::{Meter, growth};
+pub(crate) use self::usage::{Meter, grown_by};
 pub use self::world::Workload;
-use self::world::{Outcome, World, grant, register, register_patient};
+pub(crate) use self::world::{Call, World, at_once, chosen, commit, make, register};
+use self::world::{Outcome, WorldCalls, grant, register_patient};
 use crate::limits::{BENCH_ASKED, BENCH_GAIN_MIN, BENCH_IN_FLIGHT_CONTENDED, BENCH_SETTLE, POLL};
 use crate::network::{Launcher, Network};
 use crate::process::stopwatch;
@@ -76,11 +80,39 @@ struct Bench<'a> {
     plan: &'a Plan,
     network: Network,
     world: Arc<World>,
-    auditor: Auditor,
-    meter: Meter,
+    observer: Observer,
     /// Blocks of the first run at saturation with nothing but consent grants.
     grants: Option<Range<u64>>,
     say: &'a dyn Fn(&str),
+}
+
+/// Empties the folder of what an earlier run left: a report must not outlive its network. Its subfolders
+/// stay, but for the network's.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn prepare(out: &Path) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let out = out.canonicalize()?;
+    for entry in std::fs::read_dir(&out)? {
+        let path = entry?.path();
+        let ours = ["json", "txt", "svg"].map(|kind| path.extension() == Some(kind.as_ref()));
+        if ours.contains(&true) {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    let network = out.join("network");
+    if network.exists() {
+        std::fs::remove_dir_all(&network)?;
+    }
+    Ok(out)
+}
+
+/// Looks at a network while calls are made in it.
+pub(crate) struct Observer {
+    /// For each channel that is called.
+    pub(crate) auditors: Vec<Auditor>,
+    pub(crate) meter: Meter,
 }
 
 /// Starts a network in an empty folder, measures, and ends it.
@@ -114,8 +146,10 @@ pub async fn run(
     let mut bench = Bench {
         plan,
         world: Arc::new(World::prepare(&registrar).await?),
-        auditor: Auditor::begin(registrar.auditor()?, network.folder()).await?,
-        meter: Meter::of(&network)?,
+        observer: Observer {
+            auditors: vec![Auditor::begin(registrar.auditor()?, network.folder()).await?],
+            meter: Meter::of(&network)?,
+        },
         network,
         grants: None,
         say,
@@ -156,13 +190,13 @@ impl Bench<'_> {
         };
         let mut saturated = Vec::new();
         for _ in 0..self.plan.repeats.max(1) {
-            let start = self.auditor.agreed_height().await?;
+            let start = self.auditor()?.agreed_height().await?;
             saturated.push(
                 self.run(workload, Pace::InFlight(saturation_in_flight))
                     .await?,
             );
             if workload == Workload::ConsentGrant && self.grants.is_none() {
-                self.grants = Some(start..self.auditor.agreed_height().await?);
+                self.grants = Some(start..self.auditor()?.agreed_height().await?);
             }
         }
         let median = median(saturated.iter().map(|run| run.done_per_s));
@@ -209,30 +243,29 @@ impl Bench<'_> {
         }
     }
 
+    fn auditor(&self) -> anyhow::Result<&Auditor> {
+        let first = self.observer.auditors.first();
+        first.context("there is no channel")
+    }
+
     /// One run, with everything that was called looked up on the ledger.
     ///
     /// # Errors
     /// When it must not be reported.
     async fn run(&mut self, workload: Workload, pace: Pace) -> anyhow::Result<Run> {
-        let start = self.auditor.agreed_height().await?;
-        let listener = self.auditor.listen(start)?;
-        let (disk, logs) = (self.meter.disk_bytes(), self.meter.log_bytes());
         let span = Span {
             warm_up: self.plan.warm_up,
             measured: self.plan.measured,
         };
-        let taken = take(&self.world, workload, pace, span, &self.meter).await?;
-        must_be_none(&client_objections(workload, &taken))?;
-        must_be_none(&self.node_objections(&logs)?)?;
-        let end = self.auditor.agreed_height().await.context(NOT_REPORTED)?;
-        let found = self.auditor.find(&taken.samples, start, end).await;
-        let found = found.context(NOT_REPORTED)?;
-        must_be_none(&found.objections(workload))?;
-        let heard = listener.must_have_heard(&found.events).await;
-        heard.context(NOT_REPORTED)?;
-        must_be_none(&self.node_objections(&logs)?)?;
-        let grown = growth(&self.meter.disk_bytes(), &disk);
-        let run = summary(pace, &taken, &found, &grown, &self.meter);
+        let calls = Arc::new(WorldCalls {
+            world: self.world.clone(),
+            workload,
+        });
+        let may_conflict = workload.may_conflict();
+        let observed = self
+            .observer
+            .run(&mut self.network, &calls, may_conflict, pace, span);
+        let run = observed.await?;
         (self.say)(&format!(
             "  {pace}: {:.0} per s, p50 {:.1} ms, p99 {:.1} ms, {:.0} µs",
             run.done_per_s, run.latency.p50_ms, run.latency.p99_ms, run.cpu_us_per_call_total
@@ -246,11 +279,11 @@ impl Bench<'_> {
             return Ok(Vec::new());
         };
         (self.say)("the parts of a consent grant alone");
-        let blocks = self.auditor.blocks(0, range.end)?;
+        let blocks = self.auditor()?.blocks(0, range.end)?;
         let blocks: Vec<Block> = blocks.map_ok(|checked| checked.block).try_collect().await?;
         let asked_us = self.asked_us(&blocks).await?;
         let folder = self.network.folder().join("replica");
-        let peers = self.meter.count(Part::Peer);
+        let peers = self.observer.meter.count(Part::Peer);
         stages::measure(&blocks, range, peers, package, &folder, asked_us)
     }
 
@@ -259,9 +292,9 @@ impl Bench<'_> {
         let newest = blocks.last().and_then(|block| block.envelopes.last());
         let newest = newest.context("there are no transactions")?;
         let id = Envelope::decode(newest.clone())?.header().id();
-        let before = self.meter.read()?;
+        let before = self.observer.meter.read()?;
         self.world.ask(id, BENCH_ASKED).await?;
-        let used = self.meter.read()?.since(&before).cpu_us;
+        let used = self.observer.meter.read()?.since(&before).cpu_us;
         let sides = [Part::Peer, Part::LoadGenerator].map(|part| used.get(&part));
         let used_us: u64 = sides.into_iter().flatten().sum();
         Ok(used_us as f64 / BENCH_ASKED as f64)
@@ -271,30 +304,17 @@ impl Bench<'_> {
     /// held before the runs counts as theirs.
     fn at_rest(&self, workloads: &[Measured]) -> BTreeMap<Part, f64> {
         let transactions: u64 = workloads.iter().map(Measured::transactions).sum();
-        let bytes = self.meter.ledger_bytes();
+        let bytes = self.observer.meter.ledger_bytes();
         let each = |(part, bytes): (Part, u64)| {
-            let nodes = self.meter.count(part).max(1);
+            let nodes = self.observer.meter.count(part).max(1);
             (part, bytes as f64 / nodes as f64 / transactions as f64)
         };
         let counted = bytes.into_iter().filter(|_| transactions > 0);
         counted.map(each).collect()
     }
 
-    /// Nodes that have ended, and what nodes logged as errors since their logs were so long.
-    fn node_objections(&mut self, logs: &[usize]) -> anyhow::Result<Vec<String>> {
-        let mut objections = Vec::new();
-        let nodes = self.network.topology().nodes.clone();
-        for node in &nodes {
-            if !self.network.runs(node)? {
-                objections.push(format!("{} has ended", node.title()));
-            }
-        }
-        objections.extend(self.meter.errors_since(logs));
-        Ok(objections)
-    }
-
     /// Starts the stopped nodes again, until one more transaction is valid.
-    async fn restart(&mut self, patient: &people::Person) -> anyhow::Result<()> {
+    async fn restart(&mut self, patient: &Person) -> anyhow::Result<()> {
         let nodes = self.network.topology().nodes.clone();
         nodes.iter().try_for_each(|node| self.network.start(node))?;
         let deadline = tokio::time::Instant::now() + BENCH_SETTLE;
@@ -307,20 +327,85 @@ impl Bench<'_> {
     }
 }
 
+impl Observer {
+    /// Makes calls and looks all of them up on the ledgers of their channels.
+    ///
+    /// # Errors
+    /// When the run must not be reported.
+    pub(crate) async fn run(
+        &self,
+        network: &mut Network,
+        calls: &Arc<impl Calls>,
+        may_conflict: bool,
+        pace: Pace,
+        span: Span,
+    ) -> anyhow::Result<Run> {
+        let starts = self.agreed_heights().await?;
+        let listeners = self.auditors.iter().zip(&starts);
+        let listeners = listeners.map(|(auditor, start)| auditor.listen(*start));
+        let listeners = listeners.collect::<anyhow::Result<Vec<_>>>()?;
+        let (disk, logs) = (self.meter.disk_bytes(), self.meter.log_bytes());
+        let taken = take(calls, pace, span, &self.meter).await?;
+        must_be_none(&client_objections(may_conflict, &taken))?;
+        must_be_none(&self.node_objections(network, &logs)?)?;
+        let ends = self.agreed_heights().await.context(NOT_REPORTED)?;
+        let ranges = starts.iter().zip(ends).map(|(start, end)| *start..end);
+        let found = find(self.auditors.iter().zip(ranges), &taken.samples).await;
+        let found = found.context(NOT_REPORTED)?;
+        must_be_none(&found.objections(may_conflict))?;
+        for (listener, events) in listeners.into_iter().zip(&found.events) {
+            let heard = listener.must_have_heard(events).await;
+            heard.context(NOT_REPORTED)?;
+        }
+        must_be_none(&self.node_objections(network, &logs)?)?;
+        let grown = grown_by(&self.meter.disk_bytes(), &disk);
+        Ok(summary(pace, &taken, &found, &grown, &self.meter))
+    }
+
+    /// How many blocks each channel has, when every peer has the same.
+    ///
+    /// # Errors
+    /// When peers do not come to agree.
+    pub(crate) async fn agreed_heights(&self) -> anyhow::Result<Vec<u64>> {
+        let mut heights = Vec::new();
+        for auditor in &self.auditors {
+            heights.push(auditor.agreed_height().await?);
+        }
+        Ok(heights)
+    }
+
+    /// Nodes that have ended, and what nodes logged as errors since their logs were so long.
+    pub(crate) fn node_objections(
+        &self,
+        network: &mut Network,
+        logs: &[usize],
+    ) -> anyhow::Result<Vec<String>> {
+        let mut objections = Vec::new();
+        let nodes = network.topology().nodes.clone();
+        for node in &nodes {
+            if !network.runs(node)? {
+                objections.push(format!("{} has ended", node.title()));
+            }
+        }
+        objections.extend(self.meter.errors_since(logs));
+        Ok(objections)
+    }
+}
+
 /// The first words of why a run is not reported.
 const NOT_REPORTED: &str = "this run is not reported";
 
-fn must_be_none(objections: &[String]) -> anyhow::Result<()> {
+pub(crate) fn must_be_none(objections: &[String]) -> anyhow::Result<()> {
     let few: Vec<&str> = objections.iter().take(3).map(String::as_str).collect();
     ensure!(few.is_empty(), "{NOT_REPORTED}: {}", few.join("; "));
     Ok(())
 }
 
 /// What clients saw that must not be.
-fn client_objections(workload: Workload, taken: &Taken) -> Vec<String> {
+fn client_objections(may_conflict: bool, taken: &Taken) -> Vec<String> {
     let objection = |outcome: &Outcome| match outcome {
         Outcome::Failed(why) => Some(why.clone()),
-        Outcome::Refused(code) if !code.is_retryable() && !workload.may_conflict() => {
+        Outcome::Refused(code) if !code.is_retryable() && !may_conflict => {
             Some(format!("a call was refused as {}", code.as_str()))
         }
         _ => None,
@@ -330,7 +415,7 @@ fn client_objections(workload: Workload, taken: &Taken) -> Vec<String> {
 }
 
 /// The place of the rate in the middle; of an even number the lower of two.
-fn median(rates: impl IntoIterator<Item = f64>) -> Option<usize> {
+pub(crate) fn median(rates: impl IntoIterator<Item = f64>) -> Option<usize> {
     let mut rates: Vec<(usize, f64)> = rates.into_iter().enumerate().collect();
     rates.sort_by(|a, b| a.1.total_cmp(&b.1));
     let middle = rates.len().checked_sub(1)? / 2;

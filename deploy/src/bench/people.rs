@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
-use stela_client::{Contract, Endpoint, Gateway, GatewayOptions};
+use stela_client::{Contract, Endpoint, Gateway, GatewayOptions, Health, Sources, Timeouts};
 use stela_consent::{Id, Role};
 use stela_identity::tls::TlsSettings;
 use stela_identity::{CertificateAuthority, Subject, Validity};
@@ -18,13 +18,15 @@ use crate::process::now_ms;
 use crate::topology::{CHANNEL, CONTRACT, Kind};
 
 /// Somebody who makes calls.
-pub(super) struct Person {
+pub(crate) struct Person {
     /// The contract, through the peer of her own organization, and others when that fails.
-    pub(super) contract: Contract,
+    pub(crate) contract: Contract,
 }
 
 /// Issues identities.
-pub(super) struct Registrar {
+pub(crate) struct Registrar {
+    channel: ChannelId,
+    contract: ContractName,
     organizations: Vec<Organization>,
     endpoints: Vec<Endpoint>,
     validity: Validity,
@@ -38,11 +40,20 @@ struct Organization {
 }
 
 impl Registrar {
-    /// Takes the authorities from the network's folder.
+    /// Takes the authorities from the network's folder, for people who call the healthcare contract of
+    /// the network's first channel.
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub(super) fn open(network: &Network) -> anyhow::Result<Self> {
+    pub(crate) fn open(network: &Network) -> anyhow::Result<Self> {
+        Self::at(network, CHANNEL, CONTRACT)
+    }
+
+    /// The same for people who call a contract of a channel.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or there are no such names.
+    pub(crate) fn at(network: &Network, channel: &str, contract: &str) -> anyhow::Result<Self> {
         let (folder, topology) = (network.folder(), network.topology());
         let organization = |name: &str| {
             let administrator = user_folder(folder, &administrator(name)?);
@@ -60,6 +71,8 @@ impl Registrar {
         });
         let now_ms = now_ms();
         Ok(Self {
+            channel: ChannelId::new(channel)?,
+            contract: ContractName::new(contract)?,
             organizations: topology
                 .organizations()
                 .into_iter()
@@ -74,7 +87,7 @@ impl Registrar {
     }
 
     /// The organizations, in the order of their names.
-    pub(super) fn organizations(&self) -> impl Iterator<Item = &OrgId> {
+    pub(crate) fn organizations(&self) -> impl Iterator<Item = &OrgId> {
         self.organizations
             .iter()
             .map(|organization| &organization.id)
@@ -88,7 +101,7 @@ impl Registrar {
     ///
     /// # Errors
     /// When a certificate cannot be issued.
-    pub(super) fn person(&self, place: usize, role: Role) -> anyhow::Result<Person> {
+    pub(crate) fn person(&self, place: usize, role: Role) -> anyhow::Result<Person> {
         self.issue(place, role, BTreeMap::new(), &self.own_first(place))
     }
 
@@ -96,7 +109,7 @@ impl Registrar {
     ///
     /// # Errors
     /// As [`person`](Self::person).
-    pub(super) fn patient(&self, place: usize, id: Id) -> anyhow::Result<Person> {
+    pub(crate) fn patient(&self, place: usize, id: Id) -> anyhow::Result<Person> {
         let attributes = BTreeMap::from([("patient".to_owned(), id.to_string())]);
         self.issue(place, Role::Patient, attributes, &self.own_first(place))
     }
@@ -105,7 +118,7 @@ impl Registrar {
     ///
     /// # Errors
     /// As [`person`](Self::person).
-    pub(super) fn auditor(&self) -> anyhow::Result<Vec<Person>> {
+    pub(crate) fn auditor(&self) -> anyhow::Result<Vec<Person>> {
         let first = &self.organizations[0];
         let credentials = Arc::new(first.authority.issue(&Subject {
             common_name: "auditor".to_owned(),
@@ -120,9 +133,20 @@ impl Registrar {
                 first.tls.clone(),
                 credentials.clone(),
             );
-            connect(options)
+            self.connect(options)
         };
         endpoints.map(asks).collect()
+    }
+
+    /// Asks how the peer at this place is.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn health(&self, place: usize) -> anyhow::Result<Health> {
+        let endpoint = self.endpoints.get(place).context("no such peer")?;
+        let tls = &self.organizations[0].tls;
+        let (timeouts, sources) = (Timeouts::default(), Sources::default());
+        Ok(Health::connect(endpoint, tls, timeouts, sources)?)
     }
 
     fn issue(
@@ -142,7 +166,14 @@ impl Registrar {
         let credentials = credentials.context("a certificate could not be issued")?;
         let tls = organization.tls.clone();
         let options = GatewayOptions::new(endpoints.to_vec(), tls, Arc::new(credentials));
-        connect(options)
+        self.connect(options)
+    }
+
+    fn connect(&self, options: GatewayOptions) -> anyhow::Result<Person> {
+        let network = Gateway::connect(options)?.network(self.channel.clone());
+        Ok(Person {
+            contract: network.contract(self.contract.clone()),
+        })
     }
 
     fn own_first(&self, place: usize) -> Vec<Endpoint> {
@@ -151,11 +182,4 @@ impl Registrar {
         endpoints.sort_by_key(|endpoint| endpoint.organization != *own);
         endpoints
     }
-}
-
-fn connect(options: GatewayOptions) -> anyhow::Result<Person> {
-    let network = Gateway::connect(options)?.network(ChannelId::new(CHANNEL)?);
-    Ok(Person {
-        contract: network.contract(ContractName::new(CONTRACT)?),
-    })
 }

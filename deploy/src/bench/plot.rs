@@ -10,13 +10,26 @@ const HEIGHT: f64 = 360.0;
 /// Room for the words beside each axis.
 const MARGIN: f64 = 60.0;
 /// Colours that differ for the colour-blind, too.
-const COLOURS: [&str; 3] = ["#0072b2", "#d55e00", "#009e73"];
+const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
 
 /// A line of a plot.
-struct Line {
-    name: &'static str,
-    points: Vec<(f64, f64)>,
+pub(crate) struct Line {
+    pub(crate) name: &'static str,
+    pub(crate) points: Vec<(f64, f64)>,
 }
+
+/// What lines go over.
+pub(crate) struct Axis {
+    pub(crate) name: &'static str,
+    /// Whether equal distances are equal factors, and not equal differences.
+    pub(crate) by_factors: bool,
+}
+
+/// Axis of the search for the saturation point.
+const IN_FLIGHT: Axis = Axis {
+    name: "calls in flight",
+    by_factors: true,
+};
 
 /// Every plot of a report with the name of its file: for each function that was searched, rate and
 /// latency by calls in flight.
@@ -47,11 +60,11 @@ fn of_workload(measured: &Measured) -> [(String, String); 2] {
     [
         (
             format!("{name}-rate.svg"),
-            draw(&format!("{name}: done per second"), &rate),
+            draw(&format!("{name}: done per second"), &IN_FLIGHT, &rate),
         ),
         (
             format!("{name}-latency.svg"),
-            draw(&format!("{name}: latency, ms"), &latency),
+            draw(&format!("{name}: latency, ms"), &IN_FLIGHT, &latency),
         ),
     ]
 }
@@ -63,18 +76,22 @@ fn in_flight(run: &Run) -> Option<f64> {
     }
 }
 
-/// Lines over calls in flight, whose axis doubles from mark to mark.
-fn draw(title: &str, lines: &[Line]) -> String {
+/// Lines over an axis that has a mark for each point of the first one.
+pub(crate) fn draw(title: &str, axis: &Axis, lines: &[Line]) -> String {
+    let place = |value: f64| match axis.by_factors {
+        true => value.log2(),
+        false => value,
+    };
     let points = || lines.iter().flat_map(|line| &line.points);
-    let (first, last) = points().fold((f64::MAX, 1.0f64), |(first, last), (x, _)| {
-        (first.min(*x), last.max(*x))
+    let (first, last) = points().fold((f64::MAX, f64::MIN), |(first, last), (x, _)| {
+        (first.min(place(*x)), last.max(place(*x)))
     });
     let top = points()
         .fold(0.0f64, |top, (_, y)| top.max(*y))
         .max(f64::MIN_POSITIVE)
         * 1.05;
-    let doublings = (last / first).log2().max(1.0);
-    let x = |value: f64| MARGIN + (value / first).log2() / doublings * (WIDTH - 2.0 * MARGIN);
+    let width = (last - first).max(1.0);
+    let x = |value: f64| MARGIN + (place(value) - first) / width * (WIDTH - 2.0 * MARGIN);
     let y = |value: f64| HEIGHT - MARGIN - value / top * (HEIGHT - 2.0 * MARGIN);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
@@ -106,9 +123,10 @@ fn draw(title: &str, lines: &[Line]) -> String {
     }
     let _ = writeln!(
         svg,
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">calls in flight</text>",
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
         WIDTH / 2.0,
-        HEIGHT - 20.0
+        HEIGHT - 20.0,
+        axis.name
     );
     for ((line, colour), place) in lines.iter().zip(COLOURS).zip(0..) {
         let points = line
@@ -135,12 +153,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_axis_goes_by_factors_or_by_differences() {
+        let check = |by_factors: bool, middle: &str| {
+            let axis = Axis {
+                name: "channels",
+                by_factors,
+            };
+            let line = Line {
+                name: "all",
+                points: vec![(1.0, 1.0), (2.0, 1.0), (4.0, 1.0)],
+            };
+            let svg = draw("title", &axis, &[line]);
+            assert!(svg.contains(&format!(" {middle},")), "{svg}");
+        };
+        check(true, "320.0");
+        check(false, "233.3");
+    }
+
+    #[test]
     fn lines_go_from_one_margin_to_the_other() {
         let line = Line {
             name: "p50",
             points: vec![(8.0, 0.0), (32.0, 100.0)],
         };
-        let svg = draw("title", &[line]);
+        let svg = draw("title", &IN_FLIGHT, &[line]);
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
         assert!(svg.contains("points=\"60.0,300.0 580.0,71.4\""), "{svg}");
     }

@@ -1,7 +1,7 @@
 //! What was measured. Every figure has its unit in its name.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -161,13 +161,19 @@ impl Setting {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub(super) fn of(network: &Network, package: &[u8]) -> anyhow::Result<Self> {
+    pub(crate) fn of(network: &Network, package: &[u8]) -> anyhow::Result<Self> {
         let contract = hex::encode(Sha256::digest(package));
         let mut sha256 = BTreeMap::from([("contract".to_owned(), contract)]);
-        for name in ["stela-peer", "stela-orderer", "stela-bench"] {
-            let path = binary(name)?;
+        let programs = [
+            binary("stela-peer")?,
+            binary("stela-orderer")?,
+            std::env::current_exe()?,
+        ];
+        for path in programs {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let name = name.context("a program has no name")?.to_owned();
             let hash = file_digest(&path).with_context(|| path.display().to_string())?;
-            sha256.insert(name.to_owned(), hex::encode(hash));
+            sha256.insert(name, hex::encode(hash));
         }
         let topology = network.topology();
         let mut node_files = BTreeMap::new();
@@ -190,6 +196,14 @@ impl Setting {
     }
 }
 
+impl Setting {
+    /// Enters the package of one more contract.
+    pub(crate) fn add_package(&mut self, contract: &str, package: &[u8]) {
+        let hash = hex::encode(Sha256::digest(package));
+        self.sha256.insert(contract.to_owned(), hash);
+    }
+}
+
 /// The profile of a build is the name of the folder in which cargo leaves its programs.
 fn profile() -> anyhow::Result<String> {
     let own = std::env::current_exe()?;
@@ -207,6 +221,20 @@ fn file_digest(path: &Path) -> std::io::Result<[u8; 32]> {
             0 => return Ok(hasher.finalize().into()),
             bytes => hasher.update(&part[..bytes]),
         }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} × {}, {:.1} GiB, Linux {}, fsync {:.2} ms",
+            self.processors,
+            self.processor,
+            self.memory_bytes as f64 / f64::from(1 << 30),
+            self.kernel,
+            self.fsync_p50_ms
+        )
     }
 }
 
@@ -251,15 +279,9 @@ impl Report {
     /// The report as people read it.
     pub fn table(&self) -> String {
         let setting = &self.setting;
-        let machine = &setting.machine;
         let mut text = format!(
-            "{} × {}, {:.1} GiB, Linux {}, fsync {:.2} ms; {} orderers, {} organizations with one peer \
-             each, {} endorse; profile {}\n",
-            machine.processors,
-            machine.processor,
-            machine.memory_bytes as f64 / f64::from(1 << 30),
-            machine.kernel,
-            machine.fsync_p50_ms,
+            "{}; {} orderers, {} organizations with one peer each, {} endorse; profile {}\n",
+            setting.machine,
             setting.orderers,
             setting.organizations,
             setting.endorsements,

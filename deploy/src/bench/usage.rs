@@ -34,18 +34,18 @@ struct Watched {
 }
 
 /// Watches the processes of a network and this one.
-pub(super) struct Meter {
+pub(crate) struct Meter {
     watched: Vec<Watched>,
 }
 
 /// What was used since the processes began, summed by part.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Reading {
-    pub(super) cpu_us: BTreeMap<Part, u64>,
+pub(crate) struct Reading {
+    pub(crate) cpu_us: BTreeMap<Part, u64>,
     /// Bytes that the processes had the system write to disks.
-    pub(super) written_bytes: BTreeMap<Part, u64>,
+    pub(crate) written_bytes: BTreeMap<Part, u64>,
     /// Bytes that crossed the loopback, with the headers of TCP and IP, whoever sent them.
-    pub(super) loopback_bytes: u64,
+    pub(crate) loopback_bytes: u64,
 }
 
 /// Memory of one process.
@@ -64,7 +64,7 @@ impl Meter {
     ///
     /// # Errors
     /// When one does not run.
-    pub(super) fn of(network: &Network) -> anyhow::Result<Self> {
+    pub(crate) fn of(network: &Network) -> anyhow::Result<Self> {
         let mut watched = vec![Watched {
             part: Part::LoadGenerator,
             id: std::process::id(),
@@ -90,7 +90,7 @@ impl Meter {
     ///
     /// # Errors
     /// When a process is gone or the system does not say.
-    pub(super) fn read(&self) -> anyhow::Result<Reading> {
+    pub(crate) fn read(&self) -> anyhow::Result<Reading> {
         let mut reading = Reading {
             loopback_bytes: loopback_bytes(&std::fs::read_to_string("/proc/net/dev")?)
                 .context("/proc/net/dev has no line for lo")?,
@@ -110,12 +110,12 @@ impl Meter {
     }
 
     /// Bytes of all files in the nodes' data folders, by part.
-    pub(super) fn disk_bytes(&self) -> BTreeMap<Part, u64> {
+    pub(crate) fn disk_bytes(&self) -> BTreeMap<Part, u64> {
         self.bytes_below("")
     }
 
     /// Bytes of all files of the nodes' ledgers, by part.
-    pub(super) fn ledger_bytes(&self) -> BTreeMap<Part, u64> {
+    pub(crate) fn ledger_bytes(&self) -> BTreeMap<Part, u64> {
         self.bytes_below("channels")
     }
 
@@ -129,14 +129,21 @@ impl Meter {
         bytes
     }
 
+    /// The same of one node, on average.
+    pub(crate) fn disk_bytes_of_one(&self) -> BTreeMap<Part, f64> {
+        let all = self.disk_bytes().into_iter();
+        let one = |(part, bytes)| (part, bytes as f64 / self.count(part).max(1) as f64);
+        all.map(one).collect()
+    }
+
     /// How many processes a part has.
-    pub(super) fn count(&self, part: Part) -> usize {
+    pub(crate) fn count(&self, part: Part) -> usize {
         let same = self.watched.iter().filter(|process| process.part == part);
         same.count()
     }
 
     /// The memory of every process.
-    pub(super) fn memory(&self) -> Vec<Memory> {
+    pub(crate) fn memory(&self) -> Vec<Memory> {
         let memory = |process: &Watched| {
             Some(Memory {
                 part: process.part,
@@ -148,14 +155,14 @@ impl Meter {
     }
 
     /// How long the nodes' logs are, to look later at what is new in them.
-    pub(super) fn log_bytes(&self) -> Vec<usize> {
+    pub(crate) fn log_bytes(&self) -> Vec<usize> {
         let logs = self.logs();
         logs.map(|log| std::fs::metadata(log).map_or(0, |file| file.len() as usize))
             .collect()
     }
 
     /// The lines that nodes logged as errors since their logs were that long.
-    pub(super) fn errors_since(&self, bytes: &[usize]) -> Vec<String> {
+    pub(crate) fn errors_since(&self, bytes: &[usize]) -> Vec<String> {
         let logs = self.logs().zip(bytes);
         logs.flat_map(|(log, start)| {
             let text = std::fs::read(log).unwrap_or_default();
@@ -177,7 +184,7 @@ impl Meter {
 
 impl Reading {
     /// What was used since an earlier reading.
-    pub(super) fn since(&self, before: &Self) -> Self {
+    pub(crate) fn since(&self, before: &Self) -> Self {
         Self {
             cpu_us: difference(&self.cpu_us, &before.cpu_us),
             written_bytes: difference(&self.written_bytes, &before.written_bytes),
@@ -195,7 +202,7 @@ fn difference(after: &BTreeMap<Part, u64>, before: &BTreeMap<Part, u64>) -> BTre
 }
 
 /// By how much each part has grown, or shrunk: a database does both.
-pub(super) fn growth(
+pub(crate) fn grown_by(
     after: &BTreeMap<Part, u64>,
     before: &BTreeMap<Part, u64>,
 ) -> BTreeMap<Part, f64> {
@@ -219,7 +226,7 @@ fn cpu_us(stat: &str) -> Option<u64> {
 ///
 /// # Errors
 /// When the system does not say.
-pub(super) fn own_cpu_us() -> anyhow::Result<u64> {
+pub(crate) fn own_cpu_us() -> anyhow::Result<u64> {
     cpu_us(&std::fs::read_to_string("/proc/self/stat")?).context("/proc/self/stat has another form")
 }
 

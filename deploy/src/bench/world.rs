@@ -1,5 +1,6 @@
 //! What is on the ledger before anything is measured, and the calls that are made then.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use stela_records::padding::padded_bytes;
 use stela_records::wrap;
 use tokio::time::Instant;
 
+use super::load::Calls;
 use super::people::{Person, Registrar};
 use crate::limits::{
     BENCH_AUTHORS, BENCH_COMMIT, BENCH_CONTENDED, BENCH_CONTENDED_CALLS, BENCH_PATIENTS,
@@ -89,7 +91,7 @@ impl Workload {
 
 /// What became of a call.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// A question was answered.
     Answered,
     /// The transaction has a verdict.
@@ -106,12 +108,19 @@ pub(super) enum Outcome {
 
 /// A call that is over.
 #[derive(Debug)]
-pub(super) struct Call {
-    pub(super) outcome: Outcome,
+pub(crate) struct Call {
+    pub(crate) outcome: Outcome,
     /// From the beginning until the endorsements were there.
-    pub(super) endorse: Duration,
+    pub(crate) endorse: Duration,
     /// From then until the verdict was here.
-    pub(super) commit: Duration,
+    pub(crate) commit: Duration,
+}
+
+impl Call {
+    /// Whether it was a question, and was answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        matches!(self.outcome, Outcome::Answered)
+    }
 }
 
 /// A record of which the calls are.
@@ -138,7 +147,7 @@ enum Step {
 }
 
 /// Everybody who makes calls, and what they are about.
-pub(super) struct World {
+pub(crate) struct World {
     patients: Vec<Person>,
     authors: Vec<Person>,
     readers: Vec<Person>,
@@ -148,35 +157,35 @@ pub(super) struct World {
     calls: AtomicU64,
 }
 
+/// The calls of one workload.
+pub(super) struct WorldCalls {
+    pub(super) world: Arc<World>,
+    pub(super) workload: Workload,
+}
+
+impl Calls for WorldCalls {
+    async fn make(&self) -> Call {
+        self.world.call(self.workload).await
+    }
+}
+
 impl World {
     /// Registers everybody, and files records that are confirmed and may be read.
     ///
     /// # Errors
     /// When a call is refused.
-    pub(super) async fn prepare(registrar: &Registrar) -> anyhow::Result<Self> {
+    pub(crate) async fn prepare(registrar: &Registrar) -> anyhow::Result<Self> {
         let people = |count: usize, role: Role| -> anyhow::Result<Vec<Person>> {
             (0..count)
                 .map(|place| registrar.person(place, role))
                 .collect()
         };
-        let organizations: Vec<OrgId> = registrar.organizations().cloned().collect();
-        let (patients, ids) = patients(registrar, BENCH_PATIENTS)?;
-        let mut world = Self {
-            patients,
-            authors: people(BENCH_AUTHORS, Role::Practitioner)?,
-            readers: people(BENCH_READERS, Role::Practitioner)?,
-            records: Vec::new(),
-            contended: Vec::new(),
-            side: SideData {
-                organizations: organizations.clone(),
-                payload: wraps()?.into(),
-            },
-            calls: AtomicU64::new(0),
-        };
-        let officers = people(organizations.len(), Role::RecordsOfficer)?;
-        let everybody = [&world.patients, &world.authors, &world.readers, &officers];
+        let mut world = Self::of_patients(registrar).await?;
+        world.authors = people(BENCH_AUTHORS, Role::Practitioner)?;
+        world.readers = people(BENCH_READERS, Role::Practitioner)?;
+        let officers = people(registrar.organizations().count(), Role::RecordsOfficer)?;
+        let everybody = [&world.authors, &world.readers, &officers];
         at_once(everybody.into_iter().flatten().map(register)).await?;
-        register_patients(&world.patients, &ids).await?;
         let (owners, records) = world.file(registrar, &officers, BENCH_RECORDS).await?;
         at_once(owners.iter().map(open)).await?;
         world.records = records;
@@ -191,6 +200,29 @@ impl World {
             })
             .collect();
         Ok(world)
+    }
+
+    /// Registers patients alone, who can do nothing but grant consents.
+    ///
+    /// # Errors
+    /// When a call is refused.
+    pub(crate) async fn of_patients(registrar: &Registrar) -> anyhow::Result<Self> {
+        let organizations: Vec<OrgId> = registrar.organizations().cloned().collect();
+        let (patients, ids) = patients(registrar, BENCH_PATIENTS)?;
+        at_once(patients.iter().map(register)).await?;
+        register_patients(&patients, &ids).await?;
+        Ok(Self {
+            patients,
+            authors: Vec::new(),
+            readers: Vec::new(),
+            records: Vec::new(),
+            contended: Vec::new(),
+            side: SideData {
+                organizations,
+                payload: wraps()?.into(),
+            },
+            calls: AtomicU64::new(0),
+        })
     }
 
     /// New patients, each with a confirmed record.
@@ -229,7 +261,7 @@ impl World {
     }
 
     /// Makes the next call.
-    pub(super) async fn call(&self, workload: Workload) -> Call {
+    pub(crate) async fn call(&self, workload: Workload) -> Call {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         match workload {
             Workload::Contended => self.contend(number).await,
@@ -251,7 +283,6 @@ impl World {
     }
 
     fn proposal(&self, workload: Workload, number: u64) -> anyhow::Result<ProposalBuilder> {
-        let filed = chosen(&self.records, number);
         match workload {
             Workload::ConsentGrant => {
                 let contract = &chosen(&self.patients, number).contract;
@@ -260,12 +291,20 @@ impl World {
                     .json(&consent(Hex(rand::random()))?))
             }
             Workload::RecordSubmission => {
+                let filed = chosen(&self.records, number);
                 let author = place(&self.authors, number);
                 self.submission(author, filed.patient, Hex(rand::random()))
             }
-            Workload::AccessPermit => Ok(self.access(filed, number, Purpose::Treat)),
-            Workload::AccessDeny => Ok(self.access(filed, number, Purpose::Marketing)),
+            Workload::AccessPermit => {
+                let filed = chosen(&self.records, number);
+                Ok(self.access(filed, number, Purpose::Treat))
+            }
+            Workload::AccessDeny => {
+                let filed = chosen(&self.records, number);
+                Ok(self.access(filed, number, Purpose::Marketing))
+            }
             Workload::Evaluate => {
+                let filed = chosen(&self.records, number);
                 let author = &self.authors[filed.author].contract;
                 let request = GetRecord {
                     record: filed.record,
@@ -377,19 +416,19 @@ fn patients(registrar: &Registrar, count: usize) -> anyhow::Result<(Vec<Person>,
 }
 
 /// Makes a person's certificate known to the channel.
-pub(super) async fn register(person: &Person) -> anyhow::Result<()> {
+pub(crate) async fn register(person: &Person) -> anyhow::Result<()> {
     person.contract.network().register(BENCH_PREPARE).await?;
     Ok(())
 }
 
 /// Makes a patient known to the contract.
-pub(super) async fn register_patient(person: &Person, patient: Id) -> anyhow::Result<()> {
+pub(crate) async fn register_patient(person: &Person, patient: Id) -> anyhow::Result<()> {
     let request = RegisterPatient { patient };
     commit(|| Ok(person.contract.proposal("register_patient").json(&request))).await
 }
 
 /// A patient grants a consent.
-pub(super) async fn grant(person: &Person) -> anyhow::Result<()> {
+pub(crate) async fn grant(person: &Person) -> anyhow::Result<()> {
     commit(|| {
         let consent = consent(Hex(rand::random()))?;
         Ok(person.contract.proposal("grant_consent").json(&consent))
@@ -463,7 +502,7 @@ fn wraps() -> anyhow::Result<Vec<u8>> {
 }
 
 /// Makes calls, [`BENCH_PREPARING`] of them at once.
-async fn at_once<T, F>(calls: impl IntoIterator<Item = F>) -> anyhow::Result<Vec<T>>
+pub(crate) async fn at_once<T, F>(calls: impl IntoIterator<Item = F>) -> anyhow::Result<Vec<T>>
 where
     F: Future<Output = anyhow::Result<T>>,
 {
@@ -472,7 +511,9 @@ where
 }
 
 /// Makes a call until it is endorsed, and waits until it is committed and valid.
-async fn commit(call: impl Fn() -> anyhow::Result<ProposalBuilder>) -> anyhow::Result<()> {
+pub(crate) async fn commit(
+    call: impl Fn() -> anyhow::Result<ProposalBuilder>,
+) -> anyhow::Result<()> {
     let deadline = Instant::now() + BENCH_PREPARE;
     loop {
         match call()?.build()?.endorse().await {
@@ -489,7 +530,7 @@ async fn commit(call: impl Fn() -> anyhow::Result<ProposalBuilder>) -> anyhow::R
 }
 
 /// Signs a proposal and makes the call.
-async fn make(proposal: anyhow::Result<ProposalBuilder>, is_ordered: bool) -> Call {
+pub(crate) async fn make(proposal: anyhow::Result<ProposalBuilder>, is_ordered: bool) -> Call {
     let mut laps = Laps::begin();
     let outcome = match proposal.and_then(|proposal| Ok(proposal.build()?)) {
         Err(error) => Outcome::Failed(format!("{error:#}")),
@@ -569,7 +610,7 @@ fn place<T>(items: &[T], number: u64) -> usize {
 }
 
 /// The one whose turn it is.
-fn chosen<T>(items: &[T], number: u64) -> &T {
+pub(crate) fn chosen<T>(items: &[T], number: u64) -> &T {
     &items[place(items, number)]
 }
 

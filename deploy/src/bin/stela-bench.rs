@@ -1,6 +1,6 @@
 //! The benchmark of Stela, as `deploy/bench.sh` runs it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let plan = arguments.plan()?;
-    let out = prepare(&arguments.out)?;
+    let out = bench::prepare(&arguments.out)?;
     let folder = out.join("network");
     let module = stela_deploy::contract_module(arguments.contract.as_deref())?;
     let package = stela_deploy::package(&std::fs::read(module)?)?;
@@ -113,24 +113,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     }
     eprintln!("Report: {}", out.join("report.json").display());
     Ok(true)
-}
-
-/// Empties the folder of what an earlier run left: a report must not outlive its network.
-fn prepare(out: &Path) -> anyhow::Result<PathBuf> {
-    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    let out = out.canonicalize()?;
-    for entry in std::fs::read_dir(&out)? {
-        let path = entry?.path();
-        let ours = ["json", "txt", "svg"].map(|kind| path.extension() == Some(kind.as_ref()));
-        if ours.contains(&true) {
-            std::fs::remove_file(&path)?;
-        }
-    }
-    let network = out.join("network");
-    if network.exists() {
-        std::fs::remove_dir_all(&network)?;
-    }
-    Ok(out)
 }
 
 #[cfg(test)]
