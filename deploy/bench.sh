@@ -80,14 +80,19 @@ while [ $# -gt 0 ]; do
 done
 
 case $profile in
-release) profile_folder=release packages=(-p stela-orderer -p stela-peer -p stela-cli -p stela-deploy) ;;
+release)
+    profile_folder=release packages=(-p stela-orderer -p stela-peer -p stela-deploy)
+    for name in stela-orderer stela-peer stela-network "$program"; do
+        packages+=(--bin "$name")
+    done
+    ;;
 # All of them, with the features that the demonstration's are built with.
-dev) profile_folder=debug packages=(--workspace) ;;
+dev) profile_folder=debug packages=(--workspace --bins) ;;
 *) fail 1 "--profile takes release or dev" ;;
 esac
 
 use_wasm_target || exit
-run cargo build --locked --profile "$profile" "${packages[@]}" --bins ||
+run cargo build --locked --profile "$profile" "${packages[@]}" ||
     fail 1 "the build failed; the reason is above"
 run ./deploy/build-contract.sh || exit
 if [ "$program" = stela-growth ]; then

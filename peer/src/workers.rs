@@ -165,7 +165,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_waits_for_any_more_is_not_begun() {
-        let workers = Arc::new(Workers::start("test", 1, 1).unwrap());
+        let workers = Arc::new(Workers::start("test", 1, 2).unwrap());
         let end = busy(&workers).await;
         let mut given_up = Box::pin(workers.run::<()>(|| panic!("it was begun")));
         assert!((&mut given_up).now_or_never().is_none());

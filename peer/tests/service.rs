@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use stela_peer::limits::CLIENT_CALLS_MAX;
 use stela_protocol::difference::Part;
 use stela_protocol::hash::domain;
 use stela_protocol::limits::MESSAGE_BYTES_MAX;
@@ -1145,6 +1146,39 @@ async fn a_submission_waits_for_its_verdict_over_a_connection_of_its_creators_or
         ErrorCode::UnknownTransaction
     );
     client.submit_and_wait(envelope, 60_000).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_its_bound_a_gateway_refuses_questions_and_proposals_but_no_endorsed_envelope() {
+    let network = Network::start(Wish::two()).await;
+    let client = network.member("A", "client").await;
+    let proposal = client.proposal("put", &[b"1"]);
+    let endorsed = client.endorse(&proposal, vec![]).await.unwrap();
+    let envelope = client.envelope(&proposal, endorsed);
+    network.chain.hold(&org("A"));
+    // A question may take a place while they come.
+    let waiting: Vec<_> = (0..CLIENT_CALLS_MAX + 16)
+        .map(|_| {
+            let (client, envelope) = (client.clone(), envelope.clone());
+            tokio::spawn(async move { client.submit_and_wait(envelope, 60_000).await })
+        })
+        .collect();
+    until("the gateway is overloaded", || async {
+        matches!(client.evaluate("get").await, Err(error) if error.code == ErrorCode::Overloaded)
+    })
+    .await;
+    let refused = client.endorse(&proposal, vec![]).await;
+    assert_eq!(code(refused), ErrorCode::Overloaded);
+    client.submit(envelope).await.unwrap();
+    network.chain.release(&org("A"));
+    for submission in waiting {
+        let told = submission.await.unwrap().unwrap();
+        assert_eq!(told.unwrap().code, ValidationCode::Valid as u32);
+    }
+    until("it answers again", || async {
+        !matches!(client.evaluate("get").await, Err(error) if error.code == ErrorCode::Overloaded)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -624,6 +624,45 @@ fn one_creator_keeps_a_bounded_number_of_items_waiting() {
 }
 
 #[test]
+fn items_that_come_together_are_written_together_each_with_its_own_outcome() {
+    let kv = Arc::new(MemoryKv::new(layout::FAMILIES));
+    let ledger = PeerLedger::open(kv.clone(), &channel()).unwrap();
+    let most = crate::limits::SIDE_PENDING_PER_CREATOR_MAX;
+    let under = |creator: u8, number: usize| {
+        let mut transaction = id(creator);
+        transaction.0[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        SideRecord {
+            transaction,
+            ..item("one", 5)
+        }
+    };
+    let full = (0..most).map(|number| under(1, number)).collect();
+    ledger.side_put_pending(CREATOR, full).unwrap();
+    let together = [(1, most), (2, 0), (2, 0), (3, 1), (1, 0)];
+    let writer = ledger.writer.lock();
+    std::thread::scope(|scope| {
+        let puts = together.map(|(creator, number)| {
+            let (ledger, record) = (&ledger, under(creator, number));
+            let creator = Fingerprint([creator; 32]);
+            scope.spawn(move || ledger.side_put_pending(creator, vec![record]))
+        });
+        while ledger.arriving.lock().len() < together.len() {
+            std::thread::yield_now();
+        }
+        drop(writer);
+        let [full, rest @ ..] = puts.map(|put| put.join().unwrap());
+        assert!(matches!(full, Err(StoreError::SideFull { .. })));
+        assert_eq!(rest, [const { Ok(()) }; 4]);
+    });
+    let crashed = PeerLedger::open(Arc::new(kv.crash()), &channel()).unwrap();
+    for ledger in [&ledger, &crashed] {
+        assert_eq!(waiting(ledger), most + 2);
+        assert_eq!(ledger.writer.lock().usage.total().items, most + 2);
+        assert_eq!(side_state(ledger, &under(3, 1)), Some(SideState::Pending));
+    }
+}
+
+#[test]
 fn an_erased_item_does_not_come_back() {
     on_both(|ledger| {
         genesis(&ledger);
