@@ -31,7 +31,7 @@ pub const ENTRIES_PER_MESSAGE_MAX: usize = 10_000;
 /// Blocks that are proposed and not applied.
 pub const BLOCKS_IN_FLIGHT_MAX: usize = 1;
 /// Milliseconds from one block to the next for each envelope of the first one beyond one.
-pub const CUT_PAUSE_PER_ENVELOPE_MS: u64 = 4;
+pub const CUT_PAUSE_PER_ENVELOPE_MS: u64 = 1;
 /// The longest of these pauses.
 pub const CUT_PAUSE_MS_MAX: u64 = 40;
 
@@ -130,3 +130,7 @@ pub const CHANNELS_MAX: usize = 64;
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of the configuration file.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// Bytes of the cache of decompressed blocks of the databases of all channels: what is read again is
+/// what was written last, and that is in memory anyway.
+pub const BLOCK_CACHE_BYTES: usize = 16 << 20;

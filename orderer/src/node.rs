@@ -27,7 +27,7 @@ use crate::channel::{Channel, ChannelError, orderer_with, stored_joined, stored_
 use crate::configurations::{InForce, Standing};
 use crate::driver::{self, Fault, Handle};
 use crate::layout::{self, FAMILIES};
-use crate::limits::CHANNELS_MAX;
+use crate::limits::{BLOCK_CACHE_BYTES, CHANNELS_MAX};
 use crate::links::Links;
 use crate::raft_logger;
 use crate::settings::Settings;
@@ -121,7 +121,7 @@ impl Node {
             credentials: Arc::new(credentials),
             tls_fingerprint,
             own_roots,
-            databases: RocksSettings::default(),
+            databases: RocksSettings::new(BLOCK_CACHE_BYTES),
             links: Arc::new(Links::new(tls.clone(), stop.clone())),
             tls,
             channels: RwLock::default(),

@@ -218,18 +218,18 @@ impl Bench<'_> {
         })
     }
 
-    /// Doubles the calls in flight until that gains next to nothing.
+    /// Doubles the calls in flight until that gains next to nothing twice.
     async fn search(&mut self, workload: Workload) -> anyhow::Result<(Vec<Run>, usize)> {
         let (mut runs, mut best) = (Vec::new(), (0, 0.0));
-        let mut count = self.plan.first;
-        while count <= self.plan.last {
+        let (mut count, mut in_vain) = (self.plan.first, 0);
+        while count <= self.plan.last && in_vain < 2 {
             let run = self.run(workload, Pace::InFlight(count)).await?;
             let rate = run.done_per_s;
             runs.push(run);
-            if rate < best.1 * (1.0 + BENCH_GAIN_MIN) {
-                break;
+            in_vain += 1;
+            if rate >= best.1 * (1.0 + BENCH_GAIN_MIN) {
+                (best, in_vain) = ((count, rate), 0);
             }
-            best = (count, rate);
             count *= self.plan.step;
         }
         Ok((runs, best.0))
