@@ -84,19 +84,17 @@ impl BlockStore {
         self.forget_damage(&digest)
     }
 
-    /// Flushes blocks, and the folders that name them, to the disk.
+    /// Flushes blocks, then the folders that name them, to the disk.
     pub(super) fn flush(&self, cids: &[Cid]) -> Result<(), StoreError> {
-        let mut folders = BTreeSet::from([self.folder.clone()]);
-        for cid in cids {
-            let path = self.path(&Digest::of_cid(cid)?);
-            File::open(&path)
-                .and_then(|file| file.sync_all())
-                .map_err(|error| io("flush", &path, error))?;
-            folders.extend(path.parent().map(Path::to_path_buf));
-        }
-        folders
-            .iter()
-            .try_for_each(|folder| file::flush_folder(folder))
+        let paths = cids.iter().map(|cid| Ok(self.path(&Digest::of_cid(cid)?)));
+        let paths: Vec<PathBuf> = paths.collect::<Result<_, StoreError>>()?;
+        let parents = paths.iter().filter_map(|path| path.parent());
+        let folders: BTreeSet<PathBuf> = parents
+            .chain([&*self.folder])
+            .map(Path::to_path_buf)
+            .collect();
+        file::flush_all(&paths)?;
+        file::flush_all(&Vec::from_iter(folders))
     }
 
     /// The blocks found damaged and not replaced since, as raw CIDs of their hashes.
