@@ -11,7 +11,7 @@ use cid::Cid;
 use parking_lot::RwLock;
 
 use super::file::{self, Durability, FileWriter, io};
-use crate::block::Digest;
+use crate::block::{Block, Digest};
 use crate::error::StoreError;
 use crate::limits::BLOCK_BYTES_MAX;
 
@@ -41,9 +41,14 @@ impl BlockStore {
         })
     }
 
+    /// The bytes of a block, as [`block`](Self::block) finds it.
+    pub(crate) fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.block(cid)?.map(Block::into_data))
+    }
+
     /// The block, or `None` if it is not here. Bytes without the block's hash are never returned:
     /// the file is moved away and [`StoreError::Damaged`] is the answer, once.
-    pub(crate) fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+    pub(crate) fn block(&self, cid: &Cid) -> Result<Option<Block>, StoreError> {
         let digest = Digest::of_cid(cid)?;
         let path = self.path(&digest);
         let data = match read(&path) {
@@ -51,8 +56,8 @@ impl BlockStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io("read", &path, error)),
         };
-        if Digest::of(&data) == digest {
-            return Ok(Some(data.into()));
+        if let Some(block) = Block::verify(cid, data.into())? {
+            return Ok(Some(block));
         }
         self.quarantine(&digest)?;
         Err(StoreError::Damaged { cid: *cid })
@@ -175,7 +180,9 @@ fn digest_of_path(path: &Path) -> Option<Digest> {
 /// Reads a file, but no further than a block can be long.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
-    let mut data = Vec::new();
+    // One byte more, so that the end is found without growing.
+    let bytes = file.metadata()?.len().min(BLOCK_BYTES_MAX as u64) + 1;
+    let mut data = Vec::with_capacity(bytes as usize);
     file.take(BLOCK_BYTES_MAX as u64 + 1)
         .read_to_end(&mut data)?;
     Ok(data)
