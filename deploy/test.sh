@@ -142,7 +142,7 @@ run_demo() {
 
 # Small enough to take seconds; ./deploy/large.sh is for the full size.
 run_large() {
-    run "$CARGO_TARGET_DIR/debug/stela-large" --size 96MiB --out "$STELA_ROOT/target/large"
+    run "$CARGO_TARGET_DIR/debug/stela-large" --size 96MiB --brief --out "$STELA_ROOT/target/large"
 }
 
 # A few rounds, one of each important kind; deploy/faults.sh runs as many as one likes.

@@ -1,12 +1,15 @@
-//! A large binary study on its whole way, on a real network: what each stage takes, how much memory
-//! the client and the storage nodes need, and whether it goes on where it was interrupted.
+//! A binary study on its whole way, on a real network: what each stage takes beside its parts alone,
+//! how soon the first byte is there, what reading anywhere costs, how much memory the client and the
+//! storage nodes need, and whether it goes on where it was interrupted.
 //!
-//! Every step is a command `stela` in a process of its own. First a study of the full size goes its
-//! way undisturbed; then one that is not larger than [`LARGE_INTERRUPTED_BYTES_MAX`] is interrupted
+//! Every step is a command `stela` in a process of its own. First a study of each size goes its way
+//! undisturbed; then one that is not larger than [`LARGE_INTERRUPTED_BYTES_MAX`] is interrupted
 //! wherever it can be ([`interrupted`]).
 
 pub mod command;
 mod interrupted;
+pub mod parts;
+mod random;
 pub mod study;
 
 use std::collections::BTreeMap;
@@ -17,33 +20,42 @@ use serde::{Deserialize, Serialize};
 use stela_consent::Id;
 
 use self::command::{Command, Ran, words};
+use self::parts::Alone;
+pub use self::random::{FirstByte, RangeRead};
 use self::study::Study;
-use crate::limits::{CATCH_UP, LARGE_INTERRUPTED_BYTES_MAX, LARGE_MEMORY_BYTES_MAX};
+use crate::limits::{CATCH_UP, LARGE_INTERRUPTED_BYTES_MAX, LARGE_MEMORY_BYTES_MAX, LARGE_RANGES};
 use crate::materials::{User, user_folder};
 use crate::network::Network;
 use crate::process::{self, peak_bytes, stopwatch};
 use crate::topology::{Kind, Node};
 use crate::users;
 
+/// What is to be measured.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Bytes of each study that goes its way undisturbed, in order.
+    pub sizes: Vec<u64>,
+    /// What their bytes and the places that are read are drawn from.
+    pub seed: u64,
+    /// One range instead of many, and no part alone.
+    pub brief: bool,
+}
+
 /// What was measured and shown.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Measured {
-    /// Bytes of the study that went its way undisturbed.
-    pub study_bytes: u64,
+    /// The seed of all studies.
+    pub seed: u64,
+    /// The studies that went their way undisturbed, in order.
+    pub studies: Vec<Way>,
     /// Bytes of the one that was interrupted.
     pub interrupted_bytes: u64,
-    /// The seed of both.
-    pub seed: u64,
-    /// Stages of the undisturbed way, in order.
-    pub stages: Vec<Stage>,
-    /// Peak resident memory of each command, in bytes, by what it did.
+    /// Peak resident memory of each command of the interrupted one, in bytes, by what it did.
     pub client_peak_bytes: BTreeMap<String, u64>,
     /// Peak resident memory of each storage node, in bytes, over everything.
     pub storage_peak_bytes: BTreeMap<String, u64>,
-    /// The most that one of these may take.
+    /// The most that one process may take, at any size.
     pub memory_bytes_max: u64,
-    /// Blocks that reading a part fetched, and how many the whole has.
-    pub part_blocks: [u64; 2],
     /// Blocks that a storage node had when it was killed half way, and how many there are.
     pub half_held_blocks: [u64; 2],
     /// Blocks that an interrupted read kept, and that its second attempt fetched.
@@ -52,6 +64,27 @@ pub struct Measured {
     pub shown: Vec<String>,
     /// What was not as it should be.
     pub failures: Vec<String>,
+}
+
+/// The undisturbed way of one study.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Way {
+    /// Bytes of the study.
+    pub study_bytes: u64,
+    /// Its stages, in order.
+    pub stages: Vec<Stage>,
+    /// When the first byte of it was there.
+    pub first_byte: Vec<FirstByte>,
+    /// Ranges that were read anywhere.
+    pub ranges: Vec<RangeRead>,
+    /// Blocks that reading a part fetched, and how many the whole has.
+    pub part_blocks: [u64; 2],
+    /// What the stages are made of, each part measured alone.
+    pub alone: Vec<Alone>,
+    /// Peak resident memory of each command, in bytes, by what it did.
+    pub client_peak_bytes: BTreeMap<String, u64>,
+    /// Peak resident memory of each storage node since it was started, in bytes.
+    pub storage_peak_bytes: BTreeMap<String, u64>,
 }
 
 /// One stage.
@@ -63,8 +96,24 @@ pub struct Stage {
     pub stage: String,
     /// Bytes that went through.
     pub bytes: u64,
+    /// From the beginning of the command to that of the stage.
+    pub began_seconds: f64,
+    /// From the beginning of the stage until the first of its bytes were done.
+    pub first_seconds: f64,
     /// How long it took.
     pub seconds: f64,
+    /// How long its parts alone take together, if they were measured ([`parts::parts_of`]).
+    pub parts_seconds: Option<f64>,
+}
+
+impl Way {
+    /// Sets beside each stage what its parts take.
+    fn compare(&mut self) {
+        for stage in &mut self.stages {
+            let made_of = parts::parts_of(&stage.command, &stage.stage);
+            stage.parts_seconds = parts::sum_seconds(&self.alone, made_of, stage.bytes);
+        }
+    }
 }
 
 impl Measured {
@@ -78,17 +127,22 @@ impl Measured {
             true => &mut self.shown,
             false => &mut self.failures,
         };
-        list.push(what.to_owned());
+        if !list.iter().any(|said| said == what) {
+            list.push(what.to_owned());
+        }
     }
 
     /// Notes every process that took more memory than it may.
     fn judge_memory(&mut self) {
         let limit = self.memory_bytes_max;
-        let peaks = self
-            .client_peak_bytes
-            .iter()
-            .chain(&self.storage_peak_bytes);
-        let above: Vec<_> = peaks
+        let of_studies = self.studies.iter().flat_map(|way| {
+            let peaks = way.client_peak_bytes.iter().chain(&way.storage_peak_bytes);
+            peaks.map(|(who, peak)| (format!("{who} with {} bytes", way.study_bytes), peak))
+        });
+        let of_interrupted = self.client_peak_bytes.iter();
+        let of_interrupted = of_interrupted.chain(&self.storage_peak_bytes);
+        let all = of_studies.chain(of_interrupted.map(|(who, peak)| (who.clone(), peak)));
+        let above: Vec<_> = all
             .filter(|(_, peak)| **peak > limit)
             .map(|(who, peak)| format!("{who} took {peak} bytes of memory, more than {limit}"))
             .collect();
@@ -102,6 +156,7 @@ pub struct Large<'a> {
     folder: PathBuf,
     say: &'a dyn Fn(&str),
     patient: Id,
+    way: Way,
     measured: Measured,
 }
 
@@ -118,6 +173,7 @@ impl<'a> Large<'a> {
             folder,
             say,
             patient,
+            way: Way::default(),
             measured: Measured {
                 memory_bytes_max: LARGE_MEMORY_BYTES_MAX,
                 ..Measured::default()
@@ -125,26 +181,48 @@ impl<'a> Large<'a> {
         }
     }
 
-    /// Does everything with a study of so many bytes.
+    /// Does everything that is planned.
     ///
     /// # Errors
     /// At the first step that cannot be done at all. What is done but not as it should be stands in
     /// the result.
-    pub async fn run(mut self, bytes: u64, seed: u64) -> anyhow::Result<Measured> {
-        self.measured.seed = seed;
-        self.measured.study_bytes = bytes;
+    pub async fn run(mut self, plan: &Plan) -> anyhow::Result<Measured> {
+        self.measured.seed = plan.seed;
         self.register().await?;
         self.grant().await?;
-        let study = Study::write(&self.folder.join("study.dcm"), bytes, seed)?;
-        self.undisturbed(&study).await?;
-        std::fs::remove_file(study.path())?;
-        let bytes = (bytes / 8).clamp(LARGE_INTERRUPTED_BYTES_MAX / 8, LARGE_INTERRUPTED_BYTES_MAX);
+        for (bytes, place) in plan.sizes.iter().zip(0..) {
+            self.study(*bytes, plan.seed ^ (place << 1), plan.brief)
+                .await?;
+        }
+        let largest = plan.sizes.iter().max().context("no size is named")?;
+        let smallest = LARGE_INTERRUPTED_BYTES_MAX / 8;
+        let bytes = (largest / 8).clamp(smallest, LARGE_INTERRUPTED_BYTES_MAX);
         self.measured.interrupted_bytes = bytes;
-        let study = Study::write(&self.folder.join("second.dcm"), bytes, seed ^ 1)?;
+        let study = Study::write(&self.folder.join("second.dcm"), bytes, !plan.seed)?;
         self.interrupted(&study).await?;
         self.note_storage_peaks()?;
+        self.measured.storage_peak_bytes = std::mem::take(&mut self.way.storage_peak_bytes);
+        self.measured.client_peak_bytes = std::mem::take(&mut self.way.client_peak_bytes);
         self.measured.judge_memory();
         Ok(self.measured)
+    }
+
+    /// One study on its way, and its parts alone.
+    async fn study(&mut self, bytes: u64, seed: u64, brief: bool) -> anyhow::Result<()> {
+        (self.say)(&format!("            {:.1} MB", bytes as f64 / 1e6));
+        self.way.study_bytes = bytes;
+        let study = Study::write(&self.folder.join("study.dcm"), bytes, seed)?;
+        let ranges = if brief { 1 } else { LARGE_RANGES };
+        self.undisturbed(&study, ranges, seed).await?;
+        std::fs::remove_file(study.path())?;
+        if !brief {
+            (self.say)("            the parts alone");
+            self.way.alone = parts::measure(&self.folder, bytes).await?;
+            self.way.compare();
+        }
+        self.note_storage_peaks()?;
+        self.measured.studies.push(std::mem::take(&mut self.way));
+        Ok(())
     }
 
     async fn register(&mut self) -> anyhow::Result<()> {
@@ -163,8 +241,10 @@ impl<'a> Large<'a> {
         self.command(&patient).must(&words).await.map(drop)
     }
 
-    /// A study of the full size: encrypt, hold, review, read whole and in part.
-    async fn undisturbed(&mut self, study: &Study) -> anyhow::Result<()> {
+    /// Encrypt, hold, review, read whole, in part and anywhere.
+    async fn undisturbed(&mut self, study: &Study, ranges: usize, seed: u64) -> anyhow::Result<()> {
+        let nodes: Vec<Node> = self.storages();
+        let before: Vec<u64> = nodes.iter().map(|node| self.blocks_at(node)).collect();
         let ran = self
             .command(&users::author())
             .must(&self.submit_words(study))
@@ -176,23 +256,29 @@ impl<'a> Large<'a> {
             .must(&["record", "confirm", &record])
             .await?;
         self.note("review", &ran)?;
-        self.everywhere(study.chunks()).await?;
+        self.everywhere(study.chunks(), &before)?;
         let out = self.folder.join("read.dcm");
         let ran = self
             .command(&users::reader())
             .must(&self.read_words(&record, &out))
             .await?;
         self.note("read", &ran)?;
+        self.note_first_byte(
+            "of the whole, when all of it has been verified",
+            &ran,
+            "decrypt",
+        )?;
         let same = study::sha256(&out)? == study.sha256();
         self.measured
             .check("what was read is what was written", same);
         std::fs::remove_file(&out)?;
-        self.read_part(study, &record).await
+        self.read_part(study, &record).await?;
+        self.read_anywhere(study, &record, ranges, seed).await
     }
 
     async fn read_part(&mut self, study: &Study, record: &str) -> anyhow::Result<()> {
         let start = study.bytes() / 2 + 12_345;
-        let end = start + (1 << 20);
+        let end = study.bytes().min(start + (1 << 20));
         let range = format!("{start}-{}", end - 1);
         let out = self.folder.join("part.bin");
         let mut words = self.read_words(record, &out);
@@ -203,11 +289,10 @@ impl<'a> Large<'a> {
         self.measured
             .check("the part that was read is that of the study", same);
         let fetched = ran.number("fetched_blocks")?;
-        self.measured.part_blocks = [fetched, study.chunks()];
-        // Root, one node of the tree for each end and the beginning, the first chunk, and the part.
+        self.way.part_blocks = [fetched, study.chunks()];
         self.measured.check(
             "for a part only its blocks were fetched",
-            fetched <= 1 + 3 + 1 + 6,
+            fetched <= random::BLOCKS_BESIDE + 6,
         );
         let outside = format!("{}-", study.bytes());
         *words.last_mut().context("the range")? = outside;
@@ -221,19 +306,24 @@ impl<'a> Large<'a> {
     }
 
     /// Waits until every storage node has the blob.
-    async fn everywhere(&mut self, chunks: u64) -> anyhow::Result<()> {
+    fn everywhere(&mut self, chunks: u64, before: &[u64]) -> anyhow::Result<()> {
         let started = stopwatch();
-        let nodes: Vec<Node> = self.network.topology().of(Kind::Storage).cloned().collect();
+        let nodes = self.storages();
         let patience = CATCH_UP + command::patience(chunks << 18);
         process::wait(patience, || {
-            let mut counts = nodes.iter().map(|node| self.blocks_at(node));
-            Ok(counts.all(|count| count >= chunks).then_some(()))
+            let mut counts = nodes.iter().map(|node| self.blocks_at(node)).zip(before);
+            let all = counts.all(|(count, before)| count >= before + chunks);
+            Ok(all.then_some(()))
         })?;
-        self.measured.stages.push(Stage {
+        let seconds = started.elapsed().as_secs_f64();
+        self.way.stages.push(Stage {
             command: "confirm".to_owned(),
             stage: "every organization has it".to_owned(),
             bytes: chunks << 18,
-            seconds: started.elapsed().as_secs_f64(),
+            began_seconds: 0.0,
+            first_seconds: seconds,
+            seconds,
+            parts_seconds: None,
         });
         Ok(())
     }
@@ -276,7 +366,7 @@ impl<'a> Large<'a> {
                 stage.stage,
                 stage.bytes as f64 / 1e6 / stage.seconds.max(1e-3)
             ));
-            self.measured.stages.push(Stage {
+            self.way.stages.push(Stage {
                 command: command.to_owned(),
                 ..stage
             });
@@ -286,15 +376,14 @@ impl<'a> Large<'a> {
     }
 
     fn note_peak(&mut self, command: &str, ran: &Ran) {
-        let peaks = &mut self.measured.client_peak_bytes;
+        let peaks = &mut self.way.client_peak_bytes;
         let peak = peaks.entry(format!("stela, {command}")).or_default();
         *peak = ran.peak_bytes.max(*peak);
     }
 
     /// Takes down the peaks of all storage nodes, which run.
     fn note_storage_peaks(&mut self) -> anyhow::Result<()> {
-        let nodes: Vec<Node> = self.network.topology().of(Kind::Storage).cloned().collect();
-        nodes
+        self.storages()
             .iter()
             .try_for_each(|node| self.note_storage_peak(node))
     }
@@ -302,13 +391,13 @@ impl<'a> Large<'a> {
     fn note_storage_peak(&mut self, node: &Node) -> anyhow::Result<()> {
         let id = self.network.process_id(node)?;
         let peak = peak_bytes(id).with_context(|| format!("{} does not run", node.title()))?;
-        let noted = self
-            .measured
-            .storage_peak_bytes
-            .entry(node.title())
-            .or_default();
+        let noted = self.way.storage_peak_bytes.entry(node.title()).or_default();
         *noted = peak.max(*noted);
         Ok(())
+    }
+
+    fn storages(&self) -> Vec<Node> {
+        self.network.topology().of(Kind::Storage).cloned().collect()
     }
 
     fn storage(&self, organization: &str) -> anyhow::Result<Node> {
@@ -347,7 +436,12 @@ mod tests {
             .storage_peak_bytes
             .insert("HospitalA/storage0".into(), 11);
         measured.judge_memory();
-        assert!(!measured.is_good());
+        assert_eq!(measured.failures.len(), 1);
+        let mut way = Way::default();
+        way.client_peak_bytes.insert("stela, read".into(), 12);
+        measured.studies.push(way);
+        measured.judge_memory();
+        assert_eq!(measured.failures.len(), 3, "at every size");
     }
 
     #[test]

@@ -24,8 +24,18 @@ pub const WINDOW_MS: u64 = 5 * 60 * 1000;
 pub const LARGE_MEMORY_BYTES_MAX: u64 = 100_000_000;
 /// Bytes of a study that add a second to the time that one command may take with it.
 pub const LARGE_BYTES_PER_SECOND_MIN: u64 = 1 << 20;
-/// The smallest study: one that has enough blocks to be interrupted in their midst.
-pub const LARGE_BYTES_MIN: u64 = 32 << 20;
+/// The smallest study, of which parts can be read.
+pub const LARGE_BYTES_MIN: u64 = 1_000_000;
+/// Sizes in one run.
+pub const LARGE_SIZES_MAX: usize = 16;
+/// Bytes of a study over which the parts of each step are measured alone.
+pub const LARGE_ALONE_BYTES_MAX: u64 = 256 << 20;
+/// Ranges of a study that are read at random.
+pub const LARGE_RANGES: usize = 8;
+/// Bytes of each of them.
+pub const LARGE_RANGE_BYTES: u64 = 64 << 10;
+/// Bytes from the beginning that are read to see when the first one is there.
+pub const LARGE_HEAD_BYTES: u64 = 16 << 20;
 /// The largest study that is sent a second time to be interrupted.
 pub const LARGE_INTERRUPTED_BYTES_MAX: u64 = 256 << 20;
 /// How often the memory of a running command is looked at.

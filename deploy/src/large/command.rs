@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Stage;
 use crate::cli::keep;
 use crate::limits::{COMMAND, LARGE_BYTES_PER_SECOND_MIN, LARGE_SAMPLE};
-use crate::process::{binary, end, peak_bytes};
+use crate::process::{binary, end, peak_bytes, stopwatch};
 
 pub use crate::process::Ending;
 
@@ -35,6 +35,8 @@ pub struct Ran {
     pub said: String,
     /// The most resident memory that it had.
     pub peak_bytes: u64,
+    /// From its start as a process to its end.
+    pub seconds: f64,
 }
 
 impl Ran {
@@ -68,7 +70,10 @@ impl Ran {
                 command: String::new(),
                 stage: value.get("stage")?.as_str()?.to_owned(),
                 bytes: value.get("bytes")?.as_u64()?,
+                began_seconds: value.get("began_seconds")?.as_f64()?,
+                first_seconds: value.get("first_seconds")?.as_f64()?,
                 seconds: value.get("seconds")?.as_f64()?,
+                parts_seconds: None,
             })
         };
         let stages = stages.iter().map(stage).collect::<Option<_>>();
@@ -143,6 +148,7 @@ impl Command {
         happened: impl Fn() -> bool,
         ending: Ending,
     ) -> anyhow::Result<Ran> {
+        let started = stopwatch();
         let child = self.start(words)?;
         let id = child.id().context("it has ended at once")?;
         let deadline = tokio::time::Instant::now() + self.patience;
@@ -168,6 +174,7 @@ impl Command {
             json: serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
             said: String::from_utf8_lossy(&output.stderr).into_owned(),
             peak_bytes: peak,
+            seconds: started.elapsed().as_secs_f64(),
         })
     }
 

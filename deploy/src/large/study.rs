@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 /// Plaintext bytes of a chunk of an encrypted record.
-const CHUNK_BYTES: u64 = 262_128;
+pub(super) const CHUNK_BYTES: u64 = 262_128;
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// A study on the disk.
@@ -25,7 +25,7 @@ impl Study {
     /// When the disk refuses.
     pub fn write(path: &Path, bytes: u64, seed: u64) -> anyhow::Result<Self> {
         let mut file = BufWriter::with_capacity(BUFFER_BYTES, File::create(path)?);
-        let (mut hash, mut noise) = (Sha256::new(), Noise(seed | 1));
+        let (mut hash, mut noise) = (Sha256::new(), Noise::new(seed));
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut left = bytes;
         while left > 0 {
@@ -109,10 +109,21 @@ pub fn blocks_in(node: &Path) -> u64 {
 }
 
 /// Xorshift: bytes that do not compress and do not repeat.
-struct Noise(u64);
+pub(super) struct Noise(u64);
 
 impl Noise {
-    fn fill(&mut self, buffer: &mut [u8]) {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// A number below `end`, which is not zero.
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.fill(&mut bytes);
+        u64::from_le_bytes(bytes) % end
+    }
+
+    pub(super) fn fill(&mut self, buffer: &mut [u8]) {
         for part in buffer.chunks_mut(8) {
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;

@@ -18,21 +18,52 @@ const SPINNER: &str = "{spinner} {msg} ({elapsed})";
 pub(crate) struct Took {
     stage: &'static str,
     bytes: u64,
+    /// From the beginning of the command to that of the stage.
+    began_seconds: f64,
+    /// From the beginning of the stage until the first of its bytes were done.
+    first_seconds: f64,
     seconds: f64,
 }
 
 /// One command's transfer. Nothing is shown where `visible` is false.
 pub(crate) struct Transfer {
     visible: bool,
+    asked: Instant,
     state: Mutex<State>,
 }
 
 struct State {
     bar: ProgressBar,
-    began: Option<(Stage, u64, Instant)>,
+    began: Option<Begun>,
     took: Vec<Took>,
     upload: Option<Id>,
     fetched: bool,
+}
+
+struct Begun {
+    stage: Stage,
+    bytes: u64,
+    at: Instant,
+    first: Option<Instant>,
+}
+
+impl Begun {
+    fn reach(&mut self, bytes: u64, now: Instant) {
+        if bytes > 0 {
+            self.first.get_or_insert(now);
+        }
+    }
+
+    fn end(self, asked: Instant, now: Instant) -> Took {
+        let since = |start, end: Instant| end.duration_since(start).as_secs_f64();
+        Took {
+            stage: name(self.stage),
+            bytes: self.bytes,
+            began_seconds: since(asked, self.at),
+            first_seconds: since(self.at, self.first.unwrap_or(now)),
+            seconds: since(self.at, now),
+        }
+    }
 }
 
 impl Transfer {
@@ -46,6 +77,7 @@ impl Transfer {
         };
         Self {
             visible,
+            asked: Instant::now(),
             state: Mutex::new(state),
         }
     }
@@ -92,23 +124,28 @@ impl Progress for Transfer {
     fn begin(&self, stage: Stage, bytes: u64) {
         self.show(ProgressBar::new(bytes), BAR, text(stage));
         let mut state = self.state.lock();
-        state.began = Some((stage, bytes, Instant::now()));
+        state.began = Some(Begun {
+            stage,
+            bytes,
+            at: Instant::now(),
+            first: None,
+        });
         state.fetched |= stage == Stage::Fetch;
     }
 
     fn reach(&self, bytes: u64) {
-        self.state.lock().bar.set_position(bytes);
+        let mut state = self.state.lock();
+        state.bar.set_position(bytes);
+        if let Some(begun) = &mut state.began {
+            begun.reach(bytes, Instant::now());
+        }
     }
 
     fn end(&self) {
         self.say("waiting for the network");
         let mut state = self.state.lock();
-        if let Some((stage, bytes, began)) = state.began.take() {
-            state.took.push(Took {
-                stage: name(stage),
-                bytes,
-                seconds: began.elapsed().as_secs_f64(),
-            });
+        if let Some(begun) = state.began.take() {
+            state.took.push(begun.end(self.asked, Instant::now()));
         }
     }
 
@@ -140,5 +177,32 @@ fn text(stage: Stage) -> &'static str {
         Stage::Hold => "organizations fetch it",
         Stage::Fetch => "fetching",
         Stage::Decrypt => "verifying, decrypting",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_knows_when_it_began_and_when_its_first_bytes_were_done() {
+        let (asked, second) = (Instant::now(), Duration::from_secs(1));
+        let begun = || Begun {
+            stage: Stage::Fetch,
+            bytes: 30,
+            at: asked + second,
+            first: None,
+        };
+        let times = |took: Took| (took.began_seconds, took.first_seconds, took.seconds);
+        let mut counted = begun();
+        for (bytes, at) in [(0, 2), (10, 3), (30, 7)] {
+            counted.reach(bytes, asked + at * second);
+        }
+        assert_eq!(
+            times(counted.end(asked, asked + 7 * second)),
+            (1.0, 2.0, 6.0)
+        );
+        let uncounted = begun().end(asked, asked + 9 * second);
+        assert_eq!(times(uncounted), (1.0, 8.0, 8.0));
     }
 }

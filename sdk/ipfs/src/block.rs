@@ -99,6 +99,12 @@ impl Block {
         }
     }
 
+    /// Hashes `data`; `None` if it has not the hash in `cid`.
+    pub(crate) fn verify(cid: &Cid, data: Bytes) -> Result<Option<Self>, UnsupportedCid> {
+        let digest = Digest::of_cid(cid)?;
+        Ok((Digest::of(&data) == digest).then_some(Self { cid: *cid, data }))
+    }
+
     pub(crate) fn cid(&self) -> &Cid {
         &self.cid
     }
@@ -127,6 +133,21 @@ mod tests {
             b"hello world",
             "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e",
         );
+    }
+
+    #[test]
+    fn a_block_is_made_only_of_the_bytes_that_its_name_says() {
+        let cid = raw_cid(b"hello world");
+        let made = |data: &'static [u8]| Block::verify(&cid, Bytes::from_static(data));
+        let block = made(b"hello world").expect("SHA-256").expect("its bytes");
+        assert_eq!(
+            (block.cid(), &block.data()[..]),
+            (&cid, &b"hello world"[..])
+        );
+        assert!(made(b"hello worle").expect("SHA-256").is_none());
+        let identity = cid::multihash::Multihash::wrap(0, b"inline").expect("short");
+        let other = Block::verify(&Cid::new_v1(RAW, identity), Bytes::from_static(b"inline"));
+        assert!(other.is_err());
     }
 
     #[test]

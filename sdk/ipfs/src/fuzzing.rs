@@ -11,6 +11,7 @@ use crate::bitswap::client::{Client, ClientEvent};
 use crate::bitswap::frame;
 use crate::bitswap::message::Message;
 use crate::bitswap::server::{Found, Server};
+use crate::block::{Block, RAW};
 use crate::dag::{self, DagError, Tree};
 use crate::limits::{LOOKUPS_PER_PEER_MAX, OUTBOX_BYTES_HIGH, WANTS_MAX};
 use crate::store::pins;
@@ -119,7 +120,7 @@ impl Exchange {
             let found = match n % 3 {
                 0 => Found::Missing,
                 1 => Found::Present,
-                _ => Found::Block(Bytes::from_static(b"block")),
+                _ => Found::Block(Block::hash(RAW, Bytes::from_static(b"block"))),
             };
             if let Some(answer) = self.server.answer(&self.peer, &lookup.cid, found) {
                 assert!(!answer.to_frame().is_empty());

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use cid::{Cid, Version};
 use rust_unixfs::file::adder::{BalancedCollector, Chunker, FileAdder};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::error::PutError;
+use crate::error::{PutError, StoreError};
 use crate::limits::LINKS_PER_NODE;
 use crate::net::Network;
 use crate::store::Store;
@@ -25,8 +25,8 @@ pub(crate) struct Importer {
 }
 
 impl Importer {
-    /// Stores everything that `reader` gives and returns the root. At most one chunk and the links
-    /// of one path through the tree are in memory.
+    /// Stores everything that `reader` gives and returns the root. At most two chunks and the links
+    /// of one path through the tree are in memory: one chunk is written while the next is read.
     pub(crate) async fn import(
         &self,
         reader: &mut (dyn AsyncRead + Send + Unpin),
@@ -34,6 +34,7 @@ impl Importer {
         let mut adder = adder(self.chunk_bytes);
         let mut bytes = 0u64;
         let mut root = None;
+        let mut writing = None;
         loop {
             let chunk = read_chunk(reader, self.chunk_bytes)
                 .await
@@ -47,29 +48,46 @@ impl Importer {
                     bytes_max: self.blob_bytes_max,
                 });
             }
-            root = self.store(push(&mut adder, &chunk)).await?.or(root);
+            let blocks = push(&mut adder, &chunk);
+            root = self.written(writing.take()).await?.or(root);
+            writing = Some(self.write(blocks));
         }
-        let root = self.store(adder.finish().collect()).await?.or(root);
+        root = self.written(writing.take()).await?.or(root);
+        let last = self.write(adder.finish().collect());
+        let root = self.written(Some(last)).await?.or(root);
         Ok(root.expect("even an empty file has a block"))
     }
 
-    /// Writes blocks and returns the last one's name: a tree's root is written last.
-    async fn store(&self, blocks: Blocks) -> Result<Option<Cid>, PutError> {
+    /// Begins to write blocks.
+    fn write(&self, blocks: Blocks) -> Writing {
         let store = self.store.clone();
-        let cids: Vec<Cid> = blocks.iter().map(|(cid, _)| *cid).collect();
-        let writing = spawn_blocking(move || {
+        let cids = blocks.iter().map(|(cid, _)| *cid).collect();
+        let task = spawn_blocking(move || {
             blocks
                 .iter()
                 .try_for_each(|(cid, data)| store.blocks.put(cid, data))
         });
-        writing
-            .await
+        Writing { cids, task }
+    }
+
+    /// Waits until blocks are written and returns the last one's name: a tree's root is written last.
+    async fn written(&self, writing: Option<Writing>) -> Result<Option<Cid>, PutError> {
+        let Some(Writing { cids, task }) = writing else {
+            return Ok(None);
+        };
+        task.await
             .map_err(|error| PutError::Read(io::Error::other(error)))??;
         for cid in &cids {
             self.network.stored(*cid).await;
         }
         Ok(cids.last().copied())
     }
+}
+
+/// Blocks that are being written.
+struct Writing {
+    cids: Vec<Cid>,
+    task: JoinHandle<Result<(), StoreError>>,
 }
 
 /// Finds out the name of a file that somebody else stores.
@@ -121,7 +139,7 @@ pub(crate) async fn read_chunk(
     reader: &mut (dyn AsyncRead + Send + Unpin),
     chunk_bytes: usize,
 ) -> io::Result<Vec<u8>> {
-    let mut chunk = Vec::new();
+    let mut chunk = Vec::with_capacity(chunk_bytes);
     reader
         .take(chunk_bytes as u64)
         .read_to_end(&mut chunk)

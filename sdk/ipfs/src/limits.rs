@@ -116,6 +116,8 @@ pub const BLOB_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 pub const WINDOW_BLOCKS: usize = 32;
 /// Default number of bytes that a read has in flight.
 pub const WINDOW_BYTES: u64 = 16 * 1024 * 1024;
+/// Files that are flushed to the disk at a time before a pin is written.
+pub const FLUSHES_AT_ONCE: usize = 8;
 /// Pins that one node keeps.
 pub const PINS_MAX: usize = PROVIDED_KEYS_MAX;
 

@@ -15,6 +15,9 @@ pub(crate) enum WireError {
     Tag,
 }
 
+/// Bytes of what [`put_bytes_head`] appends, at most.
+pub(crate) const FIELD_HEAD_BYTES_MAX: usize = 20;
+
 /// The value of a field. Fixed-width numbers are skipped over: nothing here uses them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Value<'a> {
@@ -102,9 +105,14 @@ pub(crate) fn put_number(out: &mut Vec<u8>, field: u64, number: u64) {
 
 /// Appends a field of bytes, even an empty one.
 pub(crate) fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
-    put_varint(out, field << 3 | 2);
-    put_varint(out, bytes.len() as u64);
+    put_bytes_head(out, field, bytes.len());
     out.extend_from_slice(bytes);
+}
+
+/// Appends what stands before so many bytes of a field.
+pub(crate) fn put_bytes_head(out: &mut Vec<u8>, field: u64, length: usize) {
+    put_varint(out, field << 3 | 2);
+    put_varint(out, length as u64);
 }
 
 #[cfg(test)]

@@ -110,6 +110,10 @@ pub const REGISTER_TIMEOUT: Duration = Duration::from_secs(60);
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a client asks how far a hold is.
 pub const HOLD_POLL: Duration = Duration::from_millis(500);
+/// Which part of the time a node may be asked, the question itself included: one in so many.
+pub const HOLD_POLL_PART: u32 = 20;
+/// How often it is asked at least.
+pub const HOLD_POLL_MAX: Duration = Duration::from_secs(5);
 /// How long a node that holds a blob may go without a byte of it arriving before its caller gives
 /// it up. Flushing what has arrived is not counted.
 pub const HOLD_STALLED: Duration = Duration::from_secs(60);

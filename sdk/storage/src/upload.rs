@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::client::{StorageClient, StorageEndpoint};
 use crate::error::{CallError, UploadError};
-use crate::limits::{HOLD_POLL, HOLD_STALLED};
+use crate::limits::{HOLD_POLL, HOLD_POLL_MAX, HOLD_POLL_PART, HOLD_STALLED};
 
 /// Who uploads, to the storage nodes of which channel.
 #[derive(Clone)]
@@ -229,9 +230,12 @@ impl fmt::Debug for Uploader {
 async fn stall(client: &StorageClient, cid: &Cid, bytes: u64, watch: Watch<'_>) -> CallError {
     let organization = &client.endpoint().organization;
     let mut arrival = Arrival::new(bytes, Instant::now());
+    let mut pause = HOLD_POLL;
     loop {
-        tokio::time::sleep(HOLD_POLL).await;
+        tokio::time::sleep(pause).await;
+        let asked = Instant::now();
         let here = client.stored_bytes(cid).await.unwrap_or(0);
+        pause = pause_after(asked.elapsed());
         if let Some(here) = arrival.note(here, Instant::now()) {
             watch(organization, here);
         }
@@ -243,6 +247,13 @@ async fn stall(client: &StorageClient, cid: &Cid, bytes: u64, watch: Watch<'_>) 
             };
         }
     }
+}
+
+/// How long not to ask again after a question that took so long: the node looks at every block of the
+/// blob for it, beside fetching them.
+fn pause_after(took: Duration) -> Duration {
+    took.saturating_mul(HOLD_POLL_PART)
+        .clamp(HOLD_POLL, HOLD_POLL_MAX)
 }
 
 /// How much of a blob is at a storage node, by its own word, and since when.
@@ -293,6 +304,18 @@ fn with_peer(address: &Multiaddr, peer: PeerId) -> Multiaddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longer_a_question_takes_the_rarer_it_is_asked() {
+        let ms = Duration::from_millis;
+        assert_eq!(pause_after(Duration::ZERO), HOLD_POLL);
+        assert_eq!(pause_after(ms(100)), ms(2_000));
+        assert_eq!(pause_after(Duration::from_secs(10)), HOLD_POLL_MAX);
+        assert!(
+            HOLD_POLL_MAX < HOLD_STALLED / 4,
+            "it is asked before it is given up"
+        );
+    }
 
     #[test]
     fn a_hold_is_given_up_when_nothing_arrives_and_not_before() {

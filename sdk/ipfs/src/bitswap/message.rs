@@ -24,7 +24,13 @@ use crate::limits::{
     BLOCK_BYTES_MAX, BLOCKS_PER_MESSAGE_MAX, ENTRIES_PER_MESSAGE_MAX, FRAME_BYTES_MAX,
     PRESENCES_PER_MESSAGE_MAX,
 };
-use crate::wire::{Fields, Value, WireError, put_bytes, put_number, put_varint, take_varint};
+use crate::wire::{
+    FIELD_HEAD_BYTES_MAX, Fields, Value, WireError, put_bytes, put_bytes_head, put_number,
+    put_varint, take_varint,
+};
+
+/// Bytes of the length before a message of at most [`FRAME_BYTES_MAX`].
+const LENGTH_BYTES_MAX: usize = 4;
 
 /// What a message asks for or takes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,29 +104,39 @@ impl Message {
 
     /// The message with its length in front, ready for a stream.
     pub(crate) fn to_frame(&self) -> Bytes {
-        let body = self.encode();
+        let room = LENGTH_BYTES_MAX;
+        let mut frame = vec![0; room];
+        self.encode_into(&mut frame);
+        let body_bytes = frame.len() - room;
         debug_assert!(
-            body.len() <= FRAME_BYTES_MAX,
+            body_bytes <= FRAME_BYTES_MAX,
             "one block, or the wants of one window"
         );
-        let mut frame = Vec::with_capacity(body.len() + 4);
-        put_varint(&mut frame, body.len() as u64);
-        frame.extend_from_slice(&body);
-        frame.into()
+        let mut length = Vec::with_capacity(room);
+        put_varint(&mut length, body_bytes as u64);
+        let start = room - length.len();
+        frame[start..room].copy_from_slice(&length);
+        Bytes::from(frame).slice(start..)
     }
 
+    /// The message without its length.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
+        self.encode_into(&mut out);
+        out
+    }
+
+    fn encode_into(&self, out: &mut Vec<u8>) {
         if !self.entries.is_empty() || self.full {
-            put_bytes(&mut out, 1, &self.encode_wantlist());
+            put_bytes(out, 1, &self.encode_wantlist());
         }
         for block in &self.blocks {
-            put_bytes(&mut out, 3, &encode_block(block));
+            put_block(out, 3, block);
         }
         for presence in &self.presences {
-            put_bytes(&mut out, 4, &encode_presence(presence));
+            put_bytes(out, 4, &encode_presence(presence));
         }
-        out
     }
 
     fn encode_wantlist(&self) -> Vec<u8> {
@@ -240,15 +256,20 @@ fn parse_version_1(bytes: &[u8]) -> Option<Cid> {
     parse_cid(bytes)
 }
 
-fn encode_block(block: &Block) -> Vec<u8> {
+/// Appends a field with a block, whose bytes are copied only here.
+fn put_block(out: &mut Vec<u8>, field: u64, block: &Block) {
     let mut prefix = Vec::new();
     for number in [u64::from(Version::V1), block.cid().codec(), SHA2_256, 32] {
         put_varint(&mut prefix, number);
     }
-    let mut out = Vec::new();
-    put_bytes(&mut out, 1, &prefix);
-    put_bytes(&mut out, 2, block.data());
-    out
+    let mut head = Vec::new();
+    put_bytes(&mut head, 1, &prefix);
+    put_bytes_head(&mut head, 2, block.data().len());
+    let bytes = head.len() + block.data().len();
+    out.reserve(FIELD_HEAD_BYTES_MAX + bytes);
+    put_bytes_head(out, field, bytes);
+    out.extend_from_slice(&head);
+    out.extend_from_slice(block.data());
 }
 
 fn decode_block(message: &Bytes, block: &[u8]) -> Result<Option<Block>, DecodeError> {

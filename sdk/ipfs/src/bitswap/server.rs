@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use bytes::Bytes;
 use cid::Cid;
 use libp2p::PeerId;
 
@@ -23,7 +22,7 @@ pub(crate) struct Lookup {
 /// The block store's answer.
 #[derive(Debug, Clone)]
 pub(crate) enum Found {
-    Block(Bytes),
+    Block(Block),
     Present,
     Missing,
 }
@@ -144,9 +143,9 @@ impl Ledger {
     fn answer(&mut self, cid: &Cid, found: Found) -> Option<Message> {
         let wanted = self.wants.get(cid)?;
         match (found, wanted.block) {
-            (Found::Block(data), true) => {
+            (Found::Block(block), true) => {
                 self.wants.remove(cid);
-                Some(Message::of_block(Block::hash(cid.codec(), data)))
+                Some(Message::of_block(block))
             }
             (Found::Block(_) | Found::Present, false) => {
                 self.wants.remove(cid);
@@ -164,8 +163,10 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
-    use crate::block::raw_cid;
+    use crate::block::{RAW, raw_cid};
 
     fn entry(data: &[u8], want: Want) -> Entry {
         Entry {
@@ -205,7 +206,7 @@ mod tests {
             assert_eq!(lookups(&mut server, &peer).len(), 1);
             assert_eq!(say(server.answer(&peer, &raw_cid(b"a"), found)), expect);
         };
-        let block = || Found::Block(Bytes::from_static(b"a"));
+        let block = || Found::Block(Block::hash(RAW, Bytes::from_static(b"a")));
         check(Want::Block, block(), "b\"a\"");
         check(Want::Have, block(), "have");
         check(Want::Have, Found::Present, "have");
@@ -243,7 +244,7 @@ mod tests {
         let late = server.answer(
             &peer,
             &raw_cid(b"b"),
-            Found::Block(Bytes::from_static(b"b")),
+            Found::Block(Block::hash(RAW, Bytes::from_static(b"b"))),
         );
         assert_eq!(say(late), "nothing");
     }

@@ -337,10 +337,10 @@ impl Driver {
     }
 
     fn answer(&mut self, lookup: &Lookup, found: Found) {
-        if let Found::Block(data) = &found {
+        if let Found::Block(block) = &found {
             let counters = &self.shared.counters;
             Counters::add(&counters.blocks_served, 1);
-            Counters::add(&counters.bytes_served, data.len() as u64);
+            Counters::add(&counters.bytes_served, block.data().len() as u64);
         }
         self.swarm.behaviour_mut().bitswap.answer(lookup, found);
     }

@@ -61,7 +61,7 @@ fn find(store: &Store, lookup: &Lookup) -> Found {
     let found = if lookup.block {
         store
             .blocks
-            .get(&lookup.cid)
+            .block(&lookup.cid)
             .map(|block| block.map(Found::Block))
     } else {
         store

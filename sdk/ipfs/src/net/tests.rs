@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::transport;
 use crate::bitswap::{Event, Found, Lookup};
-use crate::block::raw_cid;
+use crate::block::{Block, RAW, raw_cid};
 use crate::limits::{FRAME_BYTES_MAX, STRIKES_MAX};
 use crate::wire::put_varint;
 use crate::{BlobStore, DhtProtocol, FetchError, Member, Node, NodeConfig, SwarmKey};
@@ -104,7 +104,7 @@ async fn fetch(node: &Node, cid: &Cid, limit: Duration) -> Result<Bytes, FetchEr
 
 fn lie(behaviour: &mut Behaviour, lookup: Lookup) {
     let found = if lookup.block {
-        Found::Block(Bytes::from_static(b"something else"))
+        Found::Block(Block::hash(RAW, Bytes::from_static(b"something else")))
     } else {
         Found::Present
     };
@@ -144,7 +144,7 @@ async fn an_honest_member_is_asked_after_a_liar_and_the_liar_is_cut_off() {
             .expect_err("nobody has it");
     }
     let honest = hostile(&key, node.peer_id(), |behaviour, lookup| {
-        let found = Found::Block(Bytes::from_static(b"the truth"));
+        let found = Found::Block(Block::hash(RAW, Bytes::from_static(b"the truth")));
         behaviour.bitswap.answer(&lookup, found);
     })
     .await;

@@ -11,7 +11,7 @@ use cid::Cid;
 use parking_lot::RwLock;
 
 use super::file::{self, Durability, FileWriter, io};
-use crate::block::Digest;
+use crate::block::{Block, Digest};
 use crate::error::StoreError;
 use crate::limits::BLOCK_BYTES_MAX;
 
@@ -41,9 +41,14 @@ impl BlockStore {
         })
     }
 
+    /// The bytes of a block, as [`block`](Self::block) finds it.
+    pub(crate) fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.block(cid)?.map(Block::into_data))
+    }
+
     /// The block, or `None` if it is not here. Bytes without the block's hash are never returned:
     /// the file is moved away and [`StoreError::Damaged`] is the answer, once.
-    pub(crate) fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+    pub(crate) fn block(&self, cid: &Cid) -> Result<Option<Block>, StoreError> {
         let digest = Digest::of_cid(cid)?;
         let path = self.path(&digest);
         let data = match read(&path) {
@@ -51,8 +56,8 @@ impl BlockStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io("read", &path, error)),
         };
-        if Digest::of(&data) == digest {
-            return Ok(Some(data.into()));
+        if let Some(block) = Block::verify(cid, data.into())? {
+            return Ok(Some(block));
         }
         self.quarantine(&digest)?;
         Err(StoreError::Damaged { cid: *cid })
@@ -84,19 +89,17 @@ impl BlockStore {
         self.forget_damage(&digest)
     }
 
-    /// Flushes blocks, and the folders that name them, to the disk.
+    /// Flushes blocks, then the folders that name them, to the disk.
     pub(super) fn flush(&self, cids: &[Cid]) -> Result<(), StoreError> {
-        let mut folders = BTreeSet::from([self.folder.clone()]);
-        for cid in cids {
-            let path = self.path(&Digest::of_cid(cid)?);
-            File::open(&path)
-                .and_then(|file| file.sync_all())
-                .map_err(|error| io("flush", &path, error))?;
-            folders.extend(path.parent().map(Path::to_path_buf));
-        }
-        folders
-            .iter()
-            .try_for_each(|folder| file::flush_folder(folder))
+        let paths = cids.iter().map(|cid| Ok(self.path(&Digest::of_cid(cid)?)));
+        let paths: Vec<PathBuf> = paths.collect::<Result<_, StoreError>>()?;
+        let parents = paths.iter().filter_map(|path| path.parent());
+        let folders: BTreeSet<PathBuf> = parents
+            .chain([&*self.folder])
+            .map(Path::to_path_buf)
+            .collect();
+        file::flush_all(&paths)?;
+        file::flush_all(&Vec::from_iter(folders))
     }
 
     /// The blocks found damaged and not replaced since, as raw CIDs of their hashes.
@@ -177,7 +180,9 @@ fn digest_of_path(path: &Path) -> Option<Digest> {
 /// Reads a file, but no further than a block can be long.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
-    let mut data = Vec::new();
+    // One byte more, so that the end is found without growing.
+    let bytes = file.metadata()?.len().min(BLOCK_BYTES_MAX as u64) + 1;
+    let mut data = Vec::with_capacity(bytes as usize);
     file.take(BLOCK_BYTES_MAX as u64 + 1)
         .read_to_end(&mut data)?;
     Ok(data)

@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::error::StoreError;
+use crate::limits::FLUSHES_AT_ONCE;
 
 /// Whether a write survives a power failure once it has returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +56,7 @@ impl FileWriter {
         }
         written?;
         match durability {
-            Durability::Flushed => flush_folder(parent(target)),
+            Durability::Flushed => flush(parent(target)),
             Durability::Buffered => Ok(()),
         }
     }
@@ -88,8 +89,33 @@ pub(super) fn create_folder(path: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(path).map_err(|error| io("create", path, error))
 }
 
-/// Flushes the names in a folder.
-pub(super) fn flush_folder(path: &Path) -> Result<(), StoreError> {
+/// Flushes all these files or folders, several at a time: each waits for the disk on its own, and file
+/// systems write what waits together at once. Every one of them is flushed when this succeeds.
+pub(super) fn flush_all(paths: &[PathBuf]) -> Result<(), StoreError> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<(), StoreError> {
+        while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+            flush(path)?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let others = 1..paths.len().min(FLUSHES_AT_ONCE);
+        let others: Vec<_> = others
+            .map_while(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
+        let own = work();
+        let ended = others.into_iter().map(|other| {
+            let ended = other.join();
+            ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        // Everybody is waited for, whoever failed.
+        ended.fold(own, Result::and)
+    })
+}
+
+/// Flushes a file, or the names in a folder.
+pub(super) fn flush(path: &Path) -> Result<(), StoreError> {
     File::open(path)
         .and_then(|file| file.sync_all())
         .map_err(|error| io("flush", path, error))
@@ -138,6 +164,29 @@ mod tests {
             error.to_string(),
             "cannot write /dev/full: the disk is full"
         );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_flushed_is_an_error_wherever_it_stands() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let count = 3 * FLUSHES_AT_ONCE;
+        let paths: Vec<PathBuf> = (0..count)
+            .map(|n| folder.path().join(n.to_string()))
+            .collect();
+        for path in &paths {
+            fs::write(path, b"block").expect("a file");
+        }
+        flush_all(&[]).expect("nothing to do");
+        flush_all(&paths).expect("all are here");
+        for missing in [0, FLUSHES_AT_ONCE, count - 1] {
+            fs::remove_file(&paths[missing]).expect("a removal");
+            let refused = flush_all(&paths).expect_err("one is gone");
+            assert!(
+                matches!(&refused, StoreError::Io { path, .. } if *path == paths[missing]),
+                "{refused:?}"
+            );
+            fs::write(&paths[missing], b"block").expect("a file");
+        }
     }
 
     #[test]

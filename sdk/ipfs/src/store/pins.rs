@@ -83,7 +83,7 @@ impl PinStore {
         let path = self.path(cid);
         fs::remove_file(&path).map_err(|error| io("remove", &path, error))?;
         if self.durability == Durability::Flushed {
-            file::flush_folder(&self.folder)?;
+            file::flush(&self.folder)?;
         }
         pins.remove(cid);
         Ok(true)

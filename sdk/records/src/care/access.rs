@@ -8,7 +8,7 @@ use stela_consent::{Hex, Id, Purpose};
 use stela_healthcare::answer::{AccessDecision, ReadGrant, Verdict};
 use stela_healthcare::request::{ReadGrant as ReadGrantRequest, RequestAccess};
 use stela_ipfs::{BlobReader, BlobStore};
-use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::io::AsyncRead;
 
 use super::error::{AccessError, LedgerError, ReadError};
 use super::kept::Name;
@@ -16,8 +16,11 @@ use super::keys::{cid_of, header_of};
 use super::progress::{Counted, Stage};
 use super::session::{Session, SessionOptions, now_ms};
 use crate::format::{KeyCommitment, Metadata};
-use crate::limits::{DOCUMENT_BYTES_MAX, FETCH_BYTES_PER_SECOND_MIN, READ_RESUMED_BYTES_MIN};
+use crate::limits::{FETCH_BYTES_PER_SECOND_MIN, READ_RESUMED_BYTES_MIN};
 use crate::stream::{DecryptError, Decryptor, Document, Target};
+
+/// The media type of a FHIR resource.
+const FHIR_JSON: &str = "application/fhir+json";
 
 /// A permit, and the record it opens.
 #[derive(Debug, Clone)]
@@ -53,9 +56,9 @@ pub(super) struct Permitted {
 /// What a records officer has before her; it was verified to its end.
 #[derive(Debug)]
 pub enum Reviewed {
-    /// A document that fits in memory.
+    /// A document that is kept in memory.
     Document(Document),
-    /// A larger one, of which only this is given back.
+    /// Another one, of which only this is given back.
     Verified(Metadata),
 }
 
@@ -190,9 +193,12 @@ impl Session {
         self.read_granted(reading, file).await
     }
 
-    /// Opens a version for review, as a records officer, and verifies it to its end. A document up
-    /// to [`DOCUMENT_BYTES_MAX`] is given back in memory; a larger one goes through in constant
-    /// memory. If a file is named, the document is written there, as [`read`](Self::read) does.
+    /// Opens a version for review, as a records officer, and verifies it to its end. A FHIR resource
+    /// up to [`DOCUMENT_BYTES_MAX`] is given back in memory, since its content can be checked;
+    /// everything else goes through in constant memory. If a file is named, the document is written
+    /// there, as [`read`](Self::read) does.
+    ///
+    /// [`DOCUMENT_BYTES_MAX`]: crate::limits::DOCUMENT_BYTES_MAX
     ///
     /// # Errors
     /// [`ReadError`] says which step failed.
@@ -203,12 +209,14 @@ impl Session {
         file: Option<&Path>,
     ) -> Result<(Reading, Reviewed), ReadError> {
         let patient = self.record(record, Some(version)).await?.patient;
-        let review = Purpose::Review;
-        self.look_at(patient, record, version, review, file).await
+        let reading = self.open(patient, record, version, Purpose::Review);
+        self.verify(reading.await?, file, is_resource).await
     }
 
     /// Asks for access to a version and verifies it to its end, as [`review`](Self::review) does, for
-    /// any purpose.
+    /// any purpose. A document up to [`DOCUMENT_BYTES_MAX`] is given back in memory, whatever it is.
+    ///
+    /// [`DOCUMENT_BYTES_MAX`]: crate::limits::DOCUMENT_BYTES_MAX
     ///
     /// # Errors
     /// [`ReadError`] says which step failed.
@@ -221,10 +229,21 @@ impl Session {
         file: Option<&Path>,
     ) -> Result<(Reading, Reviewed), ReadError> {
         let reading = self.open(patient, record, version, purpose).await?;
+        self.verify(reading, file, |_| true).await
+    }
+
+    async fn verify(
+        &self,
+        reading: Reading,
+        file: Option<&Path>,
+        keep: fn(&Metadata) -> bool,
+    ) -> Result<(Reading, Reviewed), ReadError> {
+        let version = &reading.grant.record;
+        let name = (version.record, version.version);
         let decryptor = self.decryptor(&reading).await?;
         let blob = self.fetch(&reading, &decryptor).await?;
-        let decrypted = decrypt_for_review(&decryptor, blob, file).await;
-        let reviewed = self.settle((record, version), decrypted)?;
+        let decrypted = decrypt_for_review(&decryptor, blob, file, keep).await;
+        let reviewed = self.settle(name, decrypted)?;
         Ok((reading, reviewed))
     }
 
@@ -325,35 +344,31 @@ pub(super) async fn open_blob(
     }
 }
 
-/// A small document stays in memory, and is written only when it has been verified to its end.
+/// Whether the content of a document can be checked without a person.
+fn is_resource(metadata: &Metadata) -> bool {
+    metadata.media_type() == FHIR_JSON
+}
+
+/// Verifies a document to its end; what is kept stays in memory. The file appears only after that.
 async fn decrypt_for_review(
     decryptor: &Decryptor,
     blob: impl AsyncRead + Unpin,
     file: Option<&Path>,
+    keep: fn(&Metadata) -> bool,
 ) -> Result<Reviewed, DecryptError> {
-    if decryptor.header().padded_bytes() > DOCUMENT_BYTES_MAX {
-        let metadata = match file {
-            Some(file) => decryptor.decrypt_to_file(blob, file).await?,
-            None => {
-                let mut nowhere = tokio::io::sink();
-                decryptor.decrypt_to_writer(blob, &mut nowhere).await?
-            }
-        };
-        return Ok(Reviewed::Verified(metadata));
-    }
-    let document = decryptor.decrypt_document(blob).await?;
-    if let Some(file) = file {
-        let written = write(&document, file).await;
-        written.map_err(DecryptError::Write)?;
-    }
-    Ok(Reviewed::Document(document))
-}
-
-async fn write(document: &Document, file: &Path) -> std::io::Result<()> {
-    let mut target = Target::create(file)?;
-    target.writer().write_all(document.content()).await?;
-    target.writer().flush().await?;
-    target.publish().await
+    let (metadata, document) = match file {
+        None => {
+            let mut nowhere = tokio::io::sink();
+            decryptor.decrypt_kept(blob, &mut nowhere, keep).await?
+        }
+        Some(file) => {
+            let mut target = Target::create(file).map_err(DecryptError::Write)?;
+            let decrypted = decryptor.decrypt_kept(blob, target.writer(), keep).await?;
+            target.publish().await.map_err(DecryptError::Write)?;
+            decrypted
+        }
+    };
+    Ok(document.map_or(Reviewed::Verified(metadata), Reviewed::Document))
 }
 
 /// A gateway could answer with another record that this reader may also open.
@@ -406,6 +421,45 @@ mod tests {
             study: None,
             patient: None,
             record: version,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_resource_is_kept_for_its_review_and_written_all_the_same() {
+        use crate::keys::RecordKey;
+        use crate::stream::Encryptor;
+        use tokio::io::AsyncReadExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let two_chunks = vec![7; 300_000];
+        for content in [&b""[..], b"{}", &two_chunks] {
+            for (media_type, expect) in [(FHIR_JSON, true), ("application/dicom", false)] {
+                let metadata = Metadata::new(content.len() as u64, media_type, "any").unwrap();
+                let mut rng = rand::rng();
+                let key = RecordKey::generate(&mut rng);
+                let mut encryptor = Encryptor::new(content, &metadata, &key, &mut rng).unwrap();
+                let (header, commitment) = (encryptor.header().encode(), encryptor.commitment());
+                let mut blob = Vec::new();
+                encryptor.read_to_end(&mut blob).await.unwrap();
+                let decryptor = Decryptor::new(&key, &header, &commitment).unwrap();
+                let path = folder.path().join("document");
+                for file in [None, Some(&*path)] {
+                    let review = decrypt_for_review(&decryptor, &blob[..], file, is_resource);
+                    match (review.await.unwrap(), expect) {
+                        (Reviewed::Document(document), true) => {
+                            assert_eq!(document.content(), content);
+                            assert_eq!(*document.metadata(), metadata);
+                        }
+                        (Reviewed::Verified(found), false) => assert_eq!(found, metadata),
+                        (other, _) => panic!("{media_type}: {other:?}"),
+                    }
+                }
+                assert_eq!(std::fs::read(&path).unwrap(), content);
+                std::fs::remove_file(&path).unwrap();
+                let half = &blob[..blob.len() / 2];
+                let refused = decrypt_for_review(&decryptor, half, Some(&path), is_resource).await;
+                assert!(refused.is_err() && !path.exists());
+            }
         }
     }
 

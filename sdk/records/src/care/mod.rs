@@ -27,8 +27,8 @@
 //!   [count](Session::study_cohort) and [read](Session::read_for_study);
 //! * a bound device [submits](Session::submit_window) its observations in windows.
 //!
-//! Records may be large: everything but a document up to
-//! [`DOCUMENT_BYTES_MAX`](crate::limits::DOCUMENT_BYTES_MAX) under review goes through in constant
+//! Records may be large: everything but a FHIR resource
+//! under review, of at most [`DOCUMENT_BYTES_MAX`](crate::limits::DOCUMENT_BYTES_MAX), goes through in constant
 //! memory. What is interrupted goes on where it was: an upload by [`Session::resume`], with the
 //! same ciphertext, a read by reading again.
 //!

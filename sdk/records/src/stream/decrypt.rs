@@ -166,6 +166,47 @@ impl Decryptor {
         stream.into_metadata()
     }
 
+    /// Decrypts as [`Decryptor::decrypt_to_writer`] does, with the same hazard, and keeps the document
+    /// in memory, too, if `keep` says so of what its author says about it and it has at most
+    /// [`DOCUMENT_BYTES_MAX`]. Of a document that is not kept, one chunk is in memory at a time.
+    pub(crate) async fn decrypt_kept(
+        &self,
+        blob: impl AsyncRead + Unpin,
+        writer: &mut (impl AsyncWrite + Unpin),
+        keep: impl Fn(&Metadata) -> bool,
+    ) -> Result<(Metadata, Option<Document>), DecryptError> {
+        let padded_bytes = self.header().padded_bytes();
+        let mut stream = self.content_stream(blob);
+        let mut content = chunk_buffer();
+        let mut is_kept = None;
+        while let Some(bytes) = stream.next_content().await? {
+            writer.write_all(bytes).await.map_err(DecryptError::Write)?;
+            if is_kept != Some(false) {
+                content.extend_from_slice(bytes);
+            }
+            if is_kept.is_none() {
+                let fits = padded_bytes <= DOCUMENT_BYTES_MAX;
+                is_kept = Some(fits && stream.metadata().is_some_and(&keep));
+                if is_kept == Some(true) {
+                    // As much as there can be: the buffer never grows, so no copy stays behind.
+                    let first = content;
+                    content = Zeroizing::new(Vec::with_capacity(padded_bytes as usize));
+                    content.extend_from_slice(&first);
+                }
+            }
+        }
+        writer.flush().await.map_err(DecryptError::Write)?;
+        let metadata = stream.into_metadata()?;
+        // An empty document never came by.
+        let document = is_kept
+            .unwrap_or_else(|| keep(&metadata))
+            .then(|| Document {
+                metadata: metadata.clone(),
+                content,
+            });
+        Ok((metadata, document))
+    }
+
     /// Decrypts a document of any size into the file `path`, with mode 0600. The file appears, or
     /// replaces an older one, only when the whole document is verified and durable; until then,
     /// and after an error, there is only a temporary file beside it, which is removed.
