@@ -1156,17 +1156,19 @@ async fn beyond_its_bound_a_gateway_refuses_questions_and_proposals_but_no_endor
     let endorsed = client.endorse(&proposal, vec![]).await.unwrap();
     let envelope = client.envelope(&proposal, endorsed);
     network.chain.hold(&org("A"));
-    // A question may take a place while they come.
-    let waiting: Vec<_> = (0..CLIENT_CALLS_MAX + 16)
+    let before = network.chain.height();
+    let waiting: Vec<_> = (0..CLIENT_CALLS_MAX)
         .map(|_| {
             let (client, envelope) = (client.clone(), envelope.clone());
             tokio::spawn(async move { client.submit_and_wait(envelope, 60_000).await })
         })
         .collect();
-    until("the gateway is overloaded", || async {
-        matches!(client.evaluate("get").await, Err(error) if error.code == ErrorCode::Overloaded)
+    let all = before + CLIENT_CALLS_MAX as u64;
+    until("all are ordered", || async {
+        network.chain.height() >= all
     })
     .await;
+    assert_eq!(code(client.evaluate("get").await), ErrorCode::Overloaded);
     let refused = client.endorse(&proposal, vec![]).await;
     assert_eq!(code(refused), ErrorCode::Overloaded);
     client.submit(envelope).await.unwrap();
