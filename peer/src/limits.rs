@@ -13,9 +13,8 @@ pub const NODE_NAME_BYTES_MAX: usize = 64;
 
 /// Proposals that wait for a free thread to run on; more are refused as overload.
 pub const PROPOSALS_WAITING_MAX: usize = 1_024;
-/// Calls of clients that one gateway works on: questions, and transactions from their proposal until
-/// the client is told the verdict. Beyond, questions and proposals are refused as overload before
-/// anything is done for them.
+/// Calls of clients that one gateway works on (questions, proposals, submissions that wait for their
+/// verdict) before it refuses further questions and proposals as overload. Submissions are taken beyond.
 pub const CLIENT_CALLS_MAX: usize = 512;
 /// How long the compiler may work on one package before it is killed.
 pub const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);

@@ -27,9 +27,9 @@
 //!   [count](Session::study_cohort) and [read](Session::read_for_study);
 //! * a bound device [submits](Session::submit_window) its observations in windows.
 //!
-//! Records may be large: everything but a FHIR resource
-//! under review, of at most [`DOCUMENT_BYTES_MAX`](crate::limits::DOCUMENT_BYTES_MAX), goes through in constant
-//! memory. What is interrupted goes on where it was: an upload by [`Session::resume`], with the
+//! Records may be large: everything but a FHIR resource under review, of at most
+//! [`DOCUMENT_BYTES_MAX`](crate::limits::DOCUMENT_BYTES_MAX), goes through in constant memory. What
+//! is interrupted goes on where it was: an upload by [`Session::resume`], with the
 //! same ciphertext, a read by reading again.
 //!
 //! Every decision about access is a transaction. Nothing that leaves this process is plaintext.
